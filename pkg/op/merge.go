@@ -1,0 +1,4 @@
+package op
+
+// Merge stacks its inputs, first one lowest: COPY --link.
+type Merge struct{}

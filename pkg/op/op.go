@@ -1,0 +1,65 @@
+// Package op holds the operations that a Dockerfile can turn into, one file each: what
+// they are, their cache key, and how they are executed. Operations take trees and give trees.
+package op
+
+import (
+	"context"
+
+	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/tree"
+)
+
+// Op is one operation of the build graph. Ops are immutable values.
+//
+// The closed set: [Image], [Local], [File], [Exec], [Merge].
+type Op interface {
+	// Key is the cache key, by the rules of docs/cache.md: what the operation
+	// does, for which platform, to which inputs. It may read the inputs' trees, never
+	// run anything.
+	Key(ctx context.Context, env *Env, in []Input) (Key, error)
+
+	// Run executes the operation and returns its outputs; all ops but Exec have
+	// exactly one. Run must not modify anything that in gives access to.
+	Run(ctx context.Context, env *Env, in []Input) ([]*tree.Tree, error)
+}
+
+// Key identifies the result of an operation across builds and machines.
+type Key = layer.Sum
+
+// Input is the result of another operation that an operation builds upon.
+type Input struct {
+	Tree *tree.Tree
+	// Key is the key of the input's own operation, computed when first asked for.
+	Key func(ctx context.Context) (Key, error)
+}
+
+// Vertex is an operation in the graph.
+type Vertex struct {
+	// ID identifies the vertex within one build and says nothing beyond it.
+	ID     string
+	Op     Op
+	Inputs []Edge
+	// Name is what the user sees: "[build 2/6] WORKDIR /src".
+	Name string
+	// ProgressGroup joins the vertices of one displayed step; nil for none.
+	ProgressGroup *ProgressGroup
+	// Internal vertices belong to the frontend's own work (loading the
+	// Dockerfile); display can leave them out.
+	Internal bool
+	// NoCache asks that no cached result is used.
+	NoCache bool
+	// Locations are the places of the Dockerfile that asked for this operation.
+	Locations []Location
+}
+
+// Edge names one output of a vertex.
+type Edge struct {
+	Vertex *Vertex
+	Output int
+}
+
+// ProgressGroup is a group of vertices in progress displays.
+type ProgressGroup struct {
+	ID, Name string
+	Weak     bool
+}
