@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"strings"
 	"syscall"
 
 	"github.com/slipway-build/slipway/pkg/layer"
@@ -145,17 +146,24 @@ type ExitError struct {
 	Signal syscall.Signal // 0 unless killed by a signal
 	OOM    bool           // killed because memory ran out
 	Args   []string
+	Err    error // why the process could not be started; nil if it was
 }
+
+// Unwrap returns why the process could not be started.
+func (e *ExitError) Unwrap() error { return e.Err }
 
 // Error implements error.
 func (e *ExitError) Error() string {
+	command := strings.Join(e.Args, " ")
 	switch {
+	case e.Err != nil:
+		return fmt.Sprintf("process %q could not be started: %v (exit code: %d)", command, e.Err, e.Code)
 	case e.OOM:
-		return fmt.Sprintf("process %q was killed: out of memory (exit code %d)", e.Args, e.Code)
+		return fmt.Sprintf("process %q was killed: out of memory (exit code: %d)", command, e.Code)
 	case e.Signal != 0:
-		return fmt.Sprintf("process %q was killed by signal %d (%s), exit code %d", e.Args, int(e.Signal), e.Signal, e.Code)
+		return fmt.Sprintf("process %q was killed by signal %d (%s), exit code: %d", command, int(e.Signal), e.Signal, e.Code)
 	}
-	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", e.Args, e.Code)
+	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", command, e.Code)
 }
 
 // UnsupportedError says what a backend cannot do in this pod, and why.

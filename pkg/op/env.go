@@ -3,26 +3,40 @@ package op
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/state"
 )
 
-// Env is what operations need from their surroundings. It is the same for all operations of
-// a build; all of it is safe for concurrent use.
+// Env is what operations need from their surroundings. All of it is safe for concurrent use.
 type Env struct {
 	Images    Images
-	Locals    map[string]string // name of the local source to its directory
+	Locals    map[string]string // name of a local source to its directory
 	Isolation isolation.Backend
 	Secrets   Secrets
-	// Logs gives the streams that a vertex's process writes to.
-	Logs func(ctx context.Context) (stdout, stderr io.Writer)
+	// Agents gives the socket of each ssh agent by its id.
+	Agents map[string]string
+	State  *state.Dir
+	// Now is the one clock value of the build: what operations make is as old
+	// as the build, whatever order they run in.
+	Now time.Time
+	// Stdout and Stderr take what the operation's process prints.
+	Stdout, Stderr io.Writer
+}
+
+// WithStreams returns a copy of env whose operations print to stdout and stderr.
+func (env *Env) WithStreams(stdout, stderr io.Writer) *Env {
+	e := *env
+	e.Stdout, e.Stderr = stdout, stderr
+	return &e
 }
 
 // Images gives base images.
 type Images interface {
-	// Layers returns the layers of the image manifest that ref pins by digest, lowest
-	// first. Nothing but manifest and config is fetched: the layers are lazy.
+	// Layers returns the layers of the image manifest that img pins by digest, lowest
+	// first. Nothing but the manifest and the config is fetched: layers are lazy.
 	Layers(ctx context.Context, img *Image) ([]layer.Layer, error)
 }
 
@@ -30,4 +44,14 @@ type Images interface {
 type Secrets interface {
 	// Secret returns the value of a secret, or an error matching fs.ErrNotExist.
 	Secret(ctx context.Context, id string) ([]byte, error)
+}
+
+// Cacheable reports whether o computes something from its inputs alone, so that two vertices of
+// equal key have equal results; sources do not.
+func Cacheable(o Op) bool {
+	switch o.(type) {
+	case *File, *Exec, *Merge:
+		return true
+	}
+	return false
 }

@@ -1,7 +1,15 @@
 package op
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
 	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/tree"
 )
 
 // Exec is RUN.
@@ -15,7 +23,6 @@ type Exec struct {
 	Ulimits      []isolation.Ulimit
 	Network      isolation.Network
 	Insecure     bool
-	Devices      []string // CDI names; "?" in front marks an optional one
 	SecretEnv    []SecretEnv
 	Mounts       []ExecMount
 	CgroupParent string
@@ -41,7 +48,7 @@ type ExecMount struct {
 	CacheID string
 	Sharing CacheSharing
 
-	TmpfsSize int64
+	TmpfsSize int64 // bytes
 
 	SecretID string // also the id of an ssh agent
 	Optional bool
@@ -54,7 +61,237 @@ type CacheSharing uint8
 
 // The values of --mount=type=cache,sharing=.
 const (
-	CacheShared CacheSharing = iota
-	CachePrivate
-	CacheLocked
+	CacheShared  CacheSharing = iota // both use it
+	CachePrivate                     // the second gets another one
+	CacheLocked                      // the second waits
 )
+
+const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+func (m *ExecMount) isRoot() bool { return m.Dest == "/" }
+
+// hasOutput reports whether the mount's changes are asked for. Secrets and agents carry an
+// output number in LLB that means nothing.
+func (m *ExecMount) hasOutput() bool {
+	return m.Type == isolation.MountBind && m.Output >= 0 && !m.ReadOnly
+}
+
+// Key implements Op. The root counts by its own key, other trees that the process can only read
+// by their content. Addresses in /etc/hosts, proxies, resource limits and the values of
+// secrets are left out.
+func (e *Exec) Key(ctx context.Context, _ *Env, in []Input) (Key, error) {
+	h := newKey("exec").str(e.Platform.String()).
+		strs(e.Args).strs(e.Env).str(e.Cwd).str(e.User).str(e.Hostname).
+		int(int64(e.Network)).bool(e.Insecure).str(e.CgroupParent)
+	h.int(int64(len(e.Hosts)))
+	for _, host := range e.Hosts {
+		h.str(host.Name)
+	}
+	h.int(int64(len(e.Ulimits)))
+	for _, u := range e.Ulimits {
+		h.str(u.Name).int(u.Soft).int(u.Hard)
+	}
+	h.int(int64(len(e.SecretEnv)))
+	for _, s := range e.SecretEnv {
+		h.str(s.ID).str(s.Name).bool(s.Optional)
+	}
+	h.int(int64(len(e.Mounts)))
+	for i := range e.Mounts {
+		if err := e.Mounts[i].addKey(ctx, h, in); err != nil {
+			return Key{}, err
+		}
+	}
+	return h.sum(), nil
+}
+
+func (m *ExecMount) addKey(ctx context.Context, h *keyHash, in []Input) error {
+	h.int(int64(m.Type)).str(m.Dest).bool(m.ReadOnly).int(int64(m.Output)).
+		str(m.CacheID).int(int64(m.Sharing)).int(m.TmpfsSize).
+		str(m.SecretID).bool(m.Optional).int(int64(m.UID)).int(int64(m.GID)).int(int64(m.Mode))
+	if m.Input < 0 {
+		h.str("none")
+		return nil
+	}
+	if m.Input >= len(in) {
+		return fmt.Errorf("mount %s: there is no input %d", m.Dest, m.Input)
+	}
+	if m.isRoot() || m.hasOutput() || m.Type == isolation.MountCache {
+		k, err := in[m.Input].Key(ctx)
+		if err != nil {
+			return err
+		}
+		h.str("key").key(k).str(m.Selector)
+		return nil
+	}
+	v, err := in[m.Input].Tree.View(ctx)
+	if err != nil {
+		return err
+	}
+	sum, err := v.Digest(ctx, m.Selector)
+	if err != nil {
+		return fmt.Errorf("mount %s: %w", m.Dest, err)
+	}
+	h.str("content").key(sum)
+	return nil
+}
+
+// Run implements Op.
+func (e *Exec) Run(ctx context.Context, env *Env, in []Input) ([]*tree.Tree, error) {
+	p, release, err := e.process(ctx, env, in)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := env.Isolation.Run(ctx, p.Process)
+	if err := errors.Join(err, release()); err != nil {
+		return nil, err
+	}
+	return e.outputs(p, in, changes)
+}
+
+// process is what the backend is asked to run, and which of its mounts came from which of ours.
+type process struct {
+	*isolation.Process
+	origin []int // by index into Process.Mounts: index into Exec.Mounts
+}
+
+// process prepares the call of the backend; release gives back what it holds (locks).
+func (e *Exec) process(ctx context.Context, env *Env, in []Input) (_ *process, release func() error, err error) {
+	p := &process{Process: &isolation.Process{
+		Args: e.Args, Cwd: e.Cwd,
+		Hostname: e.Hostname, Hosts: e.Hosts, Network: e.Network, Insecure: e.Insecure,
+		Ulimits: e.Ulimits, CgroupParent: e.CgroupParent, Resources: e.Resources,
+		Stdout: env.Stdout, Stderr: env.Stderr,
+	}}
+	var releases []func() error
+	releaseAll := func() error {
+		var errs []error
+		for _, f := range slices.Backward(releases) {
+			errs = append(errs, f())
+		}
+		return errors.Join(errs...)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, releaseAll())
+		}
+	}()
+	for i := range e.Mounts {
+		m := &e.Mounts[i]
+		if m.Input >= len(in) {
+			return nil, nil, fmt.Errorf("mount %s: there is no input %d", m.Dest, m.Input)
+		}
+		if m.isRoot() {
+			if m.Selector != "" && m.Selector != "/" {
+				return nil, nil, fmt.Errorf("a root filesystem below %s of its image is not supported", m.Selector)
+			}
+			if m.Input >= 0 {
+				p.Root = in[m.Input].Tree
+			}
+			continue
+		}
+		if m.Type == isolation.MountTmpfs && m.Dest == "/dev/shm" && m.TmpfsSize > 0 {
+			p.ShmSize = m.TmpfsSize
+			continue
+		}
+		mount, undo, err := m.mount(ctx, env, in)
+		if err != nil {
+			return nil, nil, err
+		}
+		if undo != nil {
+			releases = append(releases, undo)
+		}
+		if mount != nil {
+			p.Mounts = append(p.Mounts, *mount)
+			p.origin = append(p.origin, i)
+		}
+	}
+	view, err := p.Root.View(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.User, err = view.User(ctx, e.User); err != nil {
+		return nil, nil, err
+	}
+	p.Env, err = e.environ(ctx, env, p.User)
+	return p, releaseAll, err
+}
+
+// environ is the whole environment of the process: the image's, and what Docker adds to it.
+func (e *Exec) environ(ctx context.Context, env *Env, user tree.User) ([]string, error) {
+	vars := slices.Clone(e.Env)
+	for _, kv := range e.ProxyEnv {
+		name, value, _ := strings.Cut(kv, "=")
+		for _, n := range []string{strings.ToUpper(name), strings.ToLower(name)} {
+			if !hasVar(vars, n) {
+				vars = append(vars, n+"="+value)
+			}
+		}
+	}
+	for _, s := range e.SecretEnv {
+		value, err := secret(ctx, env, s.ID, s.Optional)
+		if err != nil {
+			return nil, err
+		}
+		if value != nil {
+			vars = append(vars, s.Name+"="+string(value))
+		}
+	}
+	if !hasVar(vars, "PATH") {
+		vars = append(vars, "PATH="+defaultPath)
+	}
+	if !hasVar(vars, "HOME") {
+		vars = append(vars, "HOME="+user.Home)
+	}
+	return vars, nil
+}
+
+func hasVar(vars []string, name string) bool {
+	return slices.ContainsFunc(vars, func(kv string) bool {
+		return len(kv) > len(name) && kv[len(name)] == '=' && kv[:len(name)] == name
+	})
+}
+
+// secret returns a secret's value, nil for an optional one that was not given.
+func secret(ctx context.Context, env *Env, id string, optional bool) ([]byte, error) {
+	value, err := env.Secrets.Secret(ctx, id)
+	switch {
+	case err == nil && value == nil:
+		return []byte{}, nil
+	case errors.Is(err, fs.ErrNotExist) && optional:
+		return nil, nil
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("secret %q is required but was not given: add --secret id=%s,src=FILE", id, id)
+	}
+	return value, err
+}
+
+// outputs stacks what changed onto the trees that the outputs started from.
+func (e *Exec) outputs(p *process, in []Input, c *isolation.Changes) ([]*tree.Tree, error) {
+	var trees []*tree.Tree
+	set := func(i int, t *tree.Tree) {
+		for len(trees) <= i {
+			trees = append(trees, nil)
+		}
+		trees[i] = t
+	}
+	for i := range e.Mounts {
+		m := &e.Mounts[i]
+		if !m.hasOutput() {
+			continue
+		}
+		if m.isRoot() {
+			set(m.Output, p.Root.Push(c.Root))
+			continue
+		}
+		l := c.Outputs[slices.Index(p.origin, i)]
+		if l == nil {
+			return nil, fmt.Errorf("mount %s: the backend returned no changes", m.Dest)
+		}
+		var base *tree.Tree
+		if m.Input >= 0 {
+			base = in[m.Input].Tree
+		}
+		set(m.Output, base.Push(l))
+	}
+	return trees, nil
+}

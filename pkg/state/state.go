@@ -177,32 +177,38 @@ func (d *Dir) make(ctx context.Context, kind, name string, build func(tmp string
 // Lock takes the lock of the given name, exclusively among goroutines and processes. It waits until
 // it is free or ctx ends. The returned function releases it.
 func (d *Dir) Lock(ctx context.Context, name string) (unlock func(), err error) {
-	return d.lockFile(ctx, name, unix.LOCK_EX)
-}
-
-func (d *Dir) lockFile(ctx context.Context, name string, how int) (func(), error) {
-	name = strings.NewReplacer("/", "%2f", "%", "%25").Replace(name)
-	path := filepath.Join(d.path, "locks", name)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("state directory: lock %s: %w", name, err)
-	}
-	// flock(2) locks belong to the open file, so that goroutines exclude each
-	// other as processes do. Waiting by polling keeps cancellation simple.
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
-		if err == nil {
-			return func() { _ = f.Close() }, nil
+		unlock, err := d.TryLock(name)
+		if unlock != nil || err != nil {
+			return unlock, err
 		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return nil, errors.Join(fmt.Errorf("state directory: lock %s: %w", name, err), f.Close())
-		}
+		// flock(2) waits in the kernel, deaf to ctx; asking again and again is
+		// what keeps cancellation simple.
 		select {
 		case <-ctx.Done():
-			return nil, errors.Join(context.Cause(ctx), f.Close())
+			return nil, context.Cause(ctx)
 		case <-time.After(wait):
 		}
 	}
+}
+
+// TryLock is Lock without waiting: unlock is nil if somebody else has the lock.
+func (d *Dir) TryLock(name string) (unlock func(), err error) {
+	name = strings.NewReplacer("/", "%2f", "%", "%25").Replace(name)
+	f, err := os.OpenFile(filepath.Join(d.path, "locks", name), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("state directory: lock %s: %w", name, err)
+	}
+	// flock(2) locks belong to the open file, so that goroutines exclude each other
+	// as processes do.
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	switch {
+	case err == nil:
+		return func() { _ = f.Close() }, nil
+	case errors.Is(err, unix.EWOULDBLOCK), errors.Is(err, unix.EINTR):
+		return nil, f.Close()
+	}
+	return nil, errors.Join(fmt.Errorf("state directory: lock %s: %w", name, err), f.Close())
 }
 
 func (d *Dir) objectPath(kind, name string) (string, error) {

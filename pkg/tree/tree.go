@@ -70,10 +70,11 @@ func (t *Tree) Layers() []layer.Layer {
 
 // View returns the merged filesystem. The indexes of all layers are asked for at once, so
 // that downloads overlap; the result is kept, and views of trees that share lower layers
-// share their memory. A failed call may be tried again.
+// share their memory. A failed call may be tried again. Callers that ask at the same time share
+// the work, and none is disturbed by the cancellation of another.
 func (t *Tree) View(ctx context.Context) (*View, error) {
 	if t == nil {
-		return emptyView, nil
+		return newEmptyView(), nil
 	}
-	return t.view.load(ctx, t)
+	return t.load(ctx)
 }

@@ -1,0 +1,30 @@
+# The image of slipway itself: one static binary and the certificates of public authorities.
+#
+#   docker build -t slipway .
+#   slipway build -t registry.example.com/tools/slipway .
+
+# The toolchain; any image with this version of Go, such as a mirror's.
+ARG GO_IMAGE=docker.io/library/golang:1.26.8
+
+FROM ${GO_IMAGE} AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY cmd cmd
+COPY pkg pkg
+COPY results results
+ARG VERSION=devel
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w -X main.version=${VERSION}" -o /out/slipway ./cmd/slipway
+# The default state directory, and a place for temporary files.
+RUN mkdir -p /out/slipway-state /out/tmp && chmod 1777 /out/tmp
+
+FROM scratch
+LABEL org.opencontainers.image.title="slipway" \
+      org.opencontainers.image.description="Builds container images from Dockerfiles in an ordinary pod" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /out/tmp /tmp
+COPY --from=build /out/slipway-state /slipway
+COPY --from=build /out/slipway /usr/local/bin/slipway
+ENV PATH=/usr/local/bin HOME=/tmp
+ENTRYPOINT ["/usr/local/bin/slipway"]

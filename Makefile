@@ -1,0 +1,81 @@
+# Everything that can be done with this repository. "make help" lists it.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+# Binaries are static; only the race detector needs cgo.
+export CGO_ENABLED ?= 0
+
+GO ?= go
+BIN := bin/slipway
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+BUILDFLAGS := -trimpath -buildvcs=false -ldflags='-s -w -X main.version=$(VERSION)'
+# Further flags for go test: make test TESTFLAGS='-count=1 -v'
+TESTFLAGS ?=
+# How long each fuzz target runs.
+FUZZTIME ?= 10s
+
+STAGE := scripts/stage
+
+.PHONY: help
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## compile bin/slipway
+	@$(STAGE) "build" $(GO) build $(BUILDFLAGS) -o $(BIN) ./cmd/slipway
+
+.PHONY: demo
+demo: build ## build an example, push it to a registry on loopback, show and run the result
+	@scripts/install-packages --optional busybox-static:busybox
+	@$(STAGE) "demo" $(GO) run ./internal/demo -slipway $(BIN) -example examples/hello -out demo-out
+
+.PHONY: test
+test: test-tools ## run all tests
+	@SLIPWAY_REQUIRE_TOOLS=$$(scripts/install-packages --check $(TEST_PACKAGES) && echo 1 || true) \
+		$(STAGE) "tests" $(GO) test $(TESTFLAGS) ./...
+
+# What the tests use beside Go:
+#   busybox-static    the root filesystem in which RUN is tested
+#   skopeo, umoci     read our images with tools that are not ours
+#   docker-registry   the registry that most others are made from
+#   bzip2, xz, zstd   make the archives that ADD unpacks
+TEST_PACKAGES := busybox-static:busybox skopeo:skopeo umoci:umoci docker-registry:docker-registry \
+	bzip2:bzip2 xz-utils:xz zstd:zstd
+
+.PHONY: test-tools
+test-tools: ## install what the tests use, where that is possible
+	@scripts/install-packages --optional $(TEST_PACKAGES)
+
+.PHONY: race
+race: ## run the tests with the race detector (needs a C compiler)
+	@CGO_ENABLED=1 $(STAGE) "tests with the race detector" $(GO) test -race $(TESTFLAGS) ./results/... ./pkg/... ./cmd/... ./internal/...
+
+.PHONY: bench
+bench: ## run the benchmarks whose figures ARCHITECTURE.md gives
+	@$(STAGE) "benchmarks" $(GO) test -run='^$$' -bench=. -benchmem ./pkg/...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME
+	@$(STAGE) "fuzzing, $(FUZZTIME) each" scripts/fuzz $(FUZZTIME)
+
+.PHONY: fmt
+fmt: ## format the code
+	gofmt -w $$(git ls-files --cached --others --exclude-standard '*.go')
+
+.PHONY: fmt-check
+fmt-check: ## fail if code is not formatted
+	@$(STAGE) "formatting" scripts/check-format
+
+.PHONY: vet
+vet: ## run go vet
+	@$(STAGE) "go vet" $(GO) vet ./...
+
+.PHONY: lint
+lint: ## run the linters that CI runs
+	@$(STAGE) "lint" scripts/lint
+
+.PHONY: clean
+clean: ## remove what the other targets made
+	rm -rf bin demo-out .cache

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/slipway-build/slipway/pkg/build"
+	"github.com/slipway-build/slipway/pkg/registry"
+	"github.com/slipway-build/slipway/pkg/secret"
+)
+
+func buildCommand() *cli.Command {
+	return &cli.Command{
+		Name:         "build",
+		Usage:        "build an image from a Dockerfile, and push it",
+		ArgsUsage:    "[CONTEXT]",
+		Flags:        buildFlags(),
+		OnUsageError: asUsageError,
+		Action:       runBuild,
+	}
+}
+
+func runBuild(c *cli.Context) error {
+	opts, err := buildOptions(c)
+	if err != nil {
+		return usageError{err}
+	}
+	result, err := build.Run(c.Context, opts)
+	if err != nil {
+		return err
+	}
+	if c.Bool("quiet") {
+		_, err := fmt.Fprintln(c.App.Writer, result.Digest)
+		return err
+	}
+	return nil
+}
+
+// buildOptions turns the flags into the options of a build.
+func buildOptions(c *cli.Context) (build.Options, error) {
+	o := build.Options{
+		Dockerfile:    c.String("file"),
+		Stdin:         c.App.Reader,
+		Stdout:        c.App.Writer,
+		Target:        c.String("target"),
+		Platforms:     splitCommas(c.StringSlice("platform")),
+		Annotations:   c.StringSlice("annotation"),
+		Tags:          c.StringSlice("tag"),
+		Outputs:       c.StringSlice("output"),
+		NoPush:        c.Bool("no-push"),
+		Push:          c.Bool("push"),
+		TarPath:       c.String("tar-path"),
+		OCILayoutPath: c.String("oci-layout-path"),
+		Compression:   c.String("compression"),
+		NoCache:       c.Bool("no-cache"),
+		NoCacheFilter: splitCommas(c.StringSlice("no-cache-filter")),
+		AddHosts:      c.StringSlice("add-host"),
+		Network:       c.String("network"),
+		ShmSize:       c.String("shm-size"),
+		Ulimits:       c.StringSlice("ulimit"),
+		CgroupParent:  c.String("cgroup-parent"),
+		Pull:          c.Bool("pull"),
+		Check:         c.Bool("check"),
+		Isolation:     c.String("isolation"),
+		StateDir:      c.String("state-dir"),
+		Progress:      c.String("progress"),
+		ProgressTo:    c.App.ErrWriter,
+		MetadataFile:  c.String("metadata-file"),
+		IIDFile:       c.String("iidfile"),
+		ResultsDir:    c.String("results-dir"),
+
+		DigestFile:                 c.String("digest-file"),
+		ImageNameWithDigestFile:    c.String("image-name-with-digest-file"),
+		ImageNameTagWithDigestFile: c.String("image-name-tag-with-digest-file"),
+
+		Registry: registry.Options{
+			UserAgent: "slipway/" + versionString(),
+			Push: registry.Access{
+				PlainHTTP:     c.Bool("insecure"),
+				SkipTLSVerify: c.Bool("skip-tls-verify"),
+			},
+			Pull: registry.Access{
+				PlainHTTP:     c.Bool("insecure-pull"),
+				SkipTLSVerify: c.Bool("skip-tls-verify") || c.Bool("skip-tls-verify-pull"),
+			},
+		},
+	}
+	if c.Bool("quiet") {
+		o.Progress, o.ProgressTo = "quiet", io.Discard
+	}
+	if c.IsSet("compression-level") {
+		level := c.Int("compression-level")
+		o.CompressionLevel = &level
+	}
+	var err error
+	for _, set := range []func() error{
+		func() error { o.Context, err = contextDir(c); return err },
+		func() error { o.BuildArgs, err = buildArgs(c.StringSlice("build-arg")); return err },
+		func() error { o.Labels, err = pairs("label", c.StringSlice("label"), false); return err },
+		func() error {
+			o.BuildContexts, err = pairs("build-context", c.StringSlice("build-context"), true)
+			return err
+		},
+		func() error { o.Results, err = pairs("result", c.StringSlice("result"), true); return err },
+		func() error { o.Registry.Hosts, err = registryHosts(c); return err },
+		func() error { o.Secrets, err = secrets(c.StringSlice("secret")); return err },
+		func() error { o.Agents, err = secret.ParseAgents(c.StringSlice("ssh")); return err },
+		func() error { o.Epoch, err = epoch(c.String("source-date-epoch")); return err },
+	} {
+		if err := set(); err != nil {
+			return build.Options{}, err
+		}
+	}
+	if o.StateDir == "" {
+		if o.StateDir, err = defaultStateDir(); err != nil {
+			return build.Options{}, err
+		}
+	}
+	if c.Bool("push") && c.Bool("no-push") {
+		return build.Options{}, fmt.Errorf("--push and --no-push exclude each other")
+	}
+	if c.Bool("push") && len(o.Tags) == 0 {
+		return build.Options{}, fmt.Errorf("--push needs a --tag to push to")
+	}
+	return o, nil
+}
+
+// contextDir is the directory given as argument or with --context; Kaniko's dir:// form works too.
+func contextDir(c *cli.Context) (string, error) {
+	if c.NArg() > 1 {
+		return "", fmt.Errorf("there is one build context, not %d: %s", c.NArg(), strings.Join(c.Args().Slice(), " "))
+	}
+	dir := c.Args().First()
+	if flag := c.String("context"); flag != "" {
+		if dir != "" {
+			return "", fmt.Errorf("the build context is given twice: %s and --context %s", dir, flag)
+		}
+		dir = flag
+	}
+	if dir == "" {
+		dir = "."
+	}
+	if scheme, rest, ok := strings.Cut(dir, "://"); ok {
+		if scheme != "dir" {
+			return "", fmt.Errorf("build context %s: contexts of kind %s:// are not supported yet, only directories", dir, scheme)
+		}
+		dir = rest
+	}
+	if dir == "-" {
+		return "", fmt.Errorf("a build context on standard input is not supported yet, only directories")
+	}
+	return dir, nil
+}
+
+// buildArgs reads NAME=VALUE, and NAME alone as the value from our own environment, as Docker
+// does; a name that is not set there is left out.
+func buildArgs(values []string) (map[string]string, error) {
+	args := map[string]string{}
+	for _, v := range values {
+		name, value, ok := strings.Cut(v, "=")
+		if name == "" {
+			return nil, fmt.Errorf("--build-arg %q has no name", v)
+		}
+		if !ok {
+			if value, ok = os.LookupEnv(name); !ok {
+				continue
+			}
+		}
+		args[name] = value
+	}
+	return args, nil
+}
+
+// registryHosts collects what the flags say about single registries.
+func registryHosts(c *cli.Context) (map[string]registry.Host, error) {
+	certificates, err := pairs("registry-certificate", c.StringSlice("registry-certificate"), true)
+	if err != nil {
+		return nil, err
+	}
+	hosts := map[string]registry.Host{}
+	change := func(name string, f func(*registry.Host)) {
+		h := hosts[name]
+		f(&h)
+		hosts[name] = h
+	}
+	for _, name := range c.StringSlice("insecure-registry") {
+		change(name, func(h *registry.Host) { h.PlainHTTP = true })
+	}
+	for _, name := range c.StringSlice("skip-tls-verify-registry") {
+		change(name, func(h *registry.Host) { h.SkipTLSVerify = true })
+	}
+	for name, file := range certificates {
+		change(name, func(h *registry.Host) { h.CAFile = file })
+	}
+	return hosts, nil
+}
+
+func pairs(flag string, values []string, needValue bool) (map[string]string, error) {
+	m := map[string]string{}
+	for _, v := range values {
+		key, value, ok := strings.Cut(v, "=")
+		if key == "" || (!ok && needValue) {
+			return nil, fmt.Errorf("--%s %q is not of the form NAME=VALUE", flag, v)
+		}
+		m[key] = value
+	}
+	return m, nil
+}
+
+func secrets(values []string) ([]secret.Spec, error) {
+	var specs []secret.Spec
+	for _, v := range values {
+		s, err := secret.Parse(v)
+		if err != nil {
+			return nil, err
+		}
+		specs = append(specs, s)
+	}
+	return specs, nil
+}
+
+func epoch(value string) (*time.Time, error) {
+	if value == "" {
+		return nil, nil
+	}
+	seconds, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("source date epoch %q is not a number of seconds", value)
+	}
+	t := time.Unix(seconds, 0).UTC()
+	return &t, nil
+}
+
+// splitCommas is for the flags whose values are lists in Docker too.
+func splitCommas(values []string) []string {
+	var all []string
+	for _, v := range values {
+		for s := range strings.SplitSeq(v, ",") {
+			if s = strings.TrimSpace(s); s != "" {
+				all = append(all, s)
+			}
+		}
+	}
+	return all
+}
+
+// defaultStateDir is /slipway where our image provides it, else a directory in the user's cache.
+func defaultStateDir() (string, error) {
+	const inImage = "/slipway"
+	if info, err := os.Stat(inImage); err == nil && info.IsDir() {
+		return inImage, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("no place for the state directory (use --state-dir): %w", err)
+	}
+	return filepath.Join(cache, "slipway"), nil
+}

@@ -1,0 +1,99 @@
+package main
+
+import "github.com/urfave/cli/v2"
+
+// buildFlags lists the flags of "slipway build". Where Docker and Kaniko have different names for a
+// thing, both work.
+func buildFlags() []cli.Flag {
+	return concat(inputFlags(), outputFlags(), runFlags(), registryFlags(), resultFlags(), displayFlags())
+}
+
+func concat(groups ...[]cli.Flag) []cli.Flag {
+	var all []cli.Flag
+	for _, g := range groups {
+		all = append(all, g...)
+	}
+	return all
+}
+
+func inputFlags() []cli.Flag {
+	const category = "What is built"
+	return []cli.Flag{
+		&cli.StringFlag{Category: category, Name: "file", Aliases: []string{"f", "dockerfile"}, Usage: "path of the Dockerfile, relative to the working directory, else to the context; - for standard input (default: CONTEXT/Dockerfile)"},
+		&cli.StringFlag{Category: category, Name: "context", Aliases: []string{"c"}, Usage: "the build context, if it is not given as argument"},
+		&cli.StringSliceFlag{Category: category, Name: "build-arg", Usage: "value of an ARG: `NAME=VALUE`, or NAME to take it from the environment"},
+		&cli.StringSliceFlag{Category: category, Name: "build-context", Usage: "additional context: `NAME=VALUE`, where VALUE is a directory, docker-image://REF or oci-layout://DIR"},
+		&cli.StringFlag{Category: category, Name: "target", Usage: "`STAGE` to build instead of the last one"},
+		&cli.StringSliceFlag{Category: category, Name: "platform", Aliases: []string{"custom-platform", "customPlatform"}, Usage: "`OS/ARCH[/VARIANT]` to build for; several make an image index"},
+		&cli.StringSliceFlag{Category: category, Name: "label", Usage: "`KEY=VALUE` to add to the image config"},
+		&cli.StringSliceFlag{Category: category, Name: "annotation", Usage: "`KEY=VALUE` to add to the manifest; \"index:KEY=VALUE\" and the like say where"},
+		&cli.StringFlag{Category: category, Name: "source-date-epoch", EnvVars: []string{"SOURCE_DATE_EPOCH"}, Usage: "`SECONDS` since 1970 that no time in the image exceeds, which makes builds reproducible"},
+		&cli.BoolFlag{Category: category, Name: "no-cache", Usage: "use no cached results"},
+		&cli.StringSliceFlag{Category: category, Name: "no-cache-filter", Usage: "use no cached results for `STAGE`"},
+		&cli.BoolFlag{Category: category, Name: "pull", Usage: "accepted for Docker's sake: references are always resolved anew"},
+		&cli.BoolFlag{Category: category, Name: "check", Usage: "check the Dockerfile, build nothing"},
+	}
+}
+
+func outputFlags() []cli.Flag {
+	const category = "Where it goes"
+	return []cli.Flag{
+		&cli.StringSliceFlag{Category: category, Name: "tag", Aliases: []string{"t", "destination", "d"}, Usage: "`REFERENCE` to push the image to"},
+		&cli.BoolFlag{Category: category, Name: "push", Usage: "push to the tags although there is an --output; without one, tags are pushed anyway"},
+		&cli.BoolFlag{Category: category, Name: "no-push", EnvVars: []string{"KANIKO_NO_PUSH"}, Usage: "push nothing"},
+		&cli.StringSliceFlag{Category: category, Name: "output", Aliases: []string{"o"}, Usage: "`TYPE=…,DEST=…`: registry, oci, docker, tar or local, as docker buildx has them"},
+		&cli.StringFlag{Category: category, Name: "tar-path", Aliases: []string{"tarPath"}, Usage: "write an archive for docker load to `FILE`"},
+		&cli.StringFlag{Category: category, Name: "oci-layout-path", Usage: "write an OCI layout to `DIR`"},
+		&cli.StringFlag{Category: category, Name: "compression", Value: "gzip", Usage: "of new layers: gzip, zstd or none"},
+		&cli.IntFlag{Category: category, Name: "compression-level", Usage: "1 to 9 for gzip, 1 to 22 for zstd (default: the algorithm's)"},
+	}
+}
+
+func runFlags() []cli.Flag {
+	const category = "How RUN runs"
+	return []cli.Flag{
+		&cli.StringFlag{Category: category, Name: "isolation", Value: "auto", EnvVars: []string{"SLIPWAY_ISOLATION"}, Usage: "auto or namespace"},
+		&cli.StringFlag{Category: category, Name: "state-dir", EnvVars: []string{"SLIPWAY_STATE_DIR"}, Usage: "`DIR` for everything that is kept during and between builds (default: /slipway, else in the user's cache directory)"},
+		&cli.StringSliceFlag{Category: category, Name: "secret", Usage: "`id=ID[,src=FILE|,env=VAR]` for RUN --mount=type=secret"},
+		&cli.StringSliceFlag{Category: category, Name: "ssh", Usage: "`ID[=SOCKET]` of an agent for RUN --mount=type=ssh"},
+		&cli.StringSliceFlag{Category: category, Name: "add-host", Usage: "`NAME:IP` for /etc/hosts"},
+		&cli.StringFlag{Category: category, Name: "network", Usage: "of RUN: default, none or host"},
+		&cli.StringFlag{Category: category, Name: "shm-size", Usage: "`SIZE` of /dev/shm, as 128m"},
+		&cli.StringSliceFlag{Category: category, Name: "ulimit", Usage: "`NAME=SOFT[:HARD]`"},
+		&cli.StringFlag{Category: category, Name: "cgroup-parent", Usage: "`CGROUP` for RUN, where cgroups are writable"},
+	}
+}
+
+func registryFlags() []cli.Flag {
+	const category = "Registries"
+	return []cli.Flag{
+		&cli.BoolFlag{Category: category, Name: "insecure", Usage: "push by plain HTTP"},
+		&cli.BoolFlag{Category: category, Name: "insecure-pull", Usage: "pull by plain HTTP"},
+		&cli.StringSliceFlag{Category: category, Name: "insecure-registry", Usage: "plain HTTP for `HOST`"},
+		&cli.BoolFlag{Category: category, Name: "skip-tls-verify", Usage: "do not verify certificates when pushing and pulling"},
+		&cli.BoolFlag{Category: category, Name: "skip-tls-verify-pull", Usage: "do not verify certificates when pulling"},
+		&cli.StringSliceFlag{Category: category, Name: "skip-tls-verify-registry", Usage: "do not verify the certificate of `HOST`"},
+		&cli.StringSliceFlag{Category: category, Name: "registry-certificate", Usage: "`HOST=FILE`: certificates to trust for a registry"},
+	}
+}
+
+func resultFlags() []cli.Flag {
+	const category = "Results"
+	return []cli.Flag{
+		&cli.StringFlag{Category: category, Name: "results-dir", EnvVars: []string{"SLIPWAY_RESULTS_DIR"}, Usage: "write the Tekton results IMAGE_URL, IMAGE_DIGEST, IMAGE_REF and IMAGES to `DIR`"},
+		&cli.StringSliceFlag{Category: category, Name: "result", Usage: "`NAME=PATH`: write one result to a path of its own"},
+		&cli.StringFlag{Category: category, Name: "digest-file", Usage: "write the image's digest to `FILE`"},
+		&cli.StringFlag{Category: category, Name: "image-name-with-digest-file", Usage: "write one line repository@digest for each tag to `FILE`"},
+		&cli.StringFlag{Category: category, Name: "image-name-tag-with-digest-file", Usage: "write one line repository:tag@digest for each tag to `FILE`"},
+		&cli.StringFlag{Category: category, Name: "iidfile", Usage: "write the digest of the image's config to `FILE`, as docker build does"},
+		&cli.StringFlag{Category: category, Name: "metadata-file", Usage: "write what was built as JSON to `FILE`, as docker buildx does"},
+	}
+}
+
+func displayFlags() []cli.Flag {
+	const category = "Display"
+	return []cli.Flag{
+		&cli.StringFlag{Category: category, Name: "progress", Value: "auto", EnvVars: []string{"BUILDKIT_PROGRESS"}, Usage: "auto, tty, plain, quiet or rawjson"},
+		&cli.BoolFlag{Category: category, Name: "quiet", Aliases: []string{"q"}, Usage: "print nothing but the digest"},
+	}
+}

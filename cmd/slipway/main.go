@@ -1,0 +1,142 @@
+// Command slipway builds container images from Dockerfiles in user space.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/slipway-build/slipway/pkg/isolation/namespace"
+)
+
+func main() {
+	namespace.Init() // becomes the init of a RUN if that is what we were started for
+	os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr))
+}
+
+// run is the whole program but for the process around it; it returns the exit code.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := withSignals(context.Background())
+	defer stop()
+	app := newApp(stdin, stdout, stderr)
+	err := app.RunContext(ctx, normalizeArgs(app, args))
+	if err == nil {
+		return 0
+	}
+	report(stderr, err)
+	return exitCode(ctx, err)
+}
+
+func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
+	return &cli.App{
+		Name:                      "slipway",
+		Usage:                     "build container images from Dockerfiles, without a daemon and without privilege",
+		Reader:                    stdin,
+		Writer:                    stdout,
+		ErrWriter:                 stderr,
+		HideVersion:               true,
+		Suggest:                   true,
+		DisableSliceFlagSeparator: true, // values may hold commas: --build-arg A=1,2 is one
+		ExitErrHandler:            func(*cli.Context, error) {},
+		OnUsageError:              asUsageError,
+		CommandNotFound: func(c *cli.Context, name string) {
+			fmt.Fprintf(c.App.ErrWriter, "slipway: unknown command %q; see slipway --help\n", name)
+		},
+		Action: func(c *cli.Context) error {
+			if c.Args().Present() {
+				return usageErrorf("unknown command %q; see slipway --help", c.Args().First())
+			}
+			return cli.ShowAppHelp(c)
+		},
+		Commands: []*cli.Command{buildCommand(), versionCommand()},
+	}
+}
+
+// normalizeArgs lets three habits work: Kaniko's call without a subcommand (or under the name
+// "executor"), and flags after the context directory, which the flag package would take for
+// further arguments.
+func normalizeArgs(app *cli.App, args []string) []string {
+	if len(args) == 0 {
+		return args
+	}
+	rest := args[1:]
+	kaniko := strings.TrimSuffix(filepath.Base(args[0]), ".exe") == "executor"
+	if kaniko && (len(rest) == 0 || app.Command(rest[0]) == nil) ||
+		len(rest) > 0 && strings.HasPrefix(rest[0], "-") && !slices.Contains([]string{"-h", "--help", "-help"}, rest[0]) {
+		rest = slices.Concat([]string{"build"}, rest)
+	}
+	if len(rest) == 0 {
+		return args
+	}
+	if cmd := app.Command(rest[0]); cmd != nil {
+		rest = slices.Concat(rest[:1], flagsFirst(cmd, rest[1:]))
+	}
+	return slices.Concat(args[:1], rest)
+}
+
+// flagsFirst moves the flags of cmd in args before the other arguments. What follows "--"
+// stays.
+func flagsFirst(cmd *cli.Command, args []string) []string {
+	takesValue := map[string]bool{}
+	for _, f := range cmd.Flags {
+		_, isBool := f.(*cli.BoolFlag)
+		for _, name := range f.Names() {
+			takesValue[name] = !isBool
+		}
+	}
+	var flags, others []string
+	for i := 0; i < len(args); i++ {
+		a := args[i]
+		if a == "--" {
+			others = append(others, args[i:]...)
+			break
+		}
+		if len(a) < 2 || a[0] != '-' {
+			others = append(others, a)
+			continue
+		}
+		flags = append(flags, a)
+		name := strings.TrimLeft(a, "-")
+		if !strings.Contains(name, "=") && takesValue[name] && i+1 < len(args) {
+			i++
+			flags = append(flags, args[i])
+		}
+	}
+	return append(flags, others...)
+}
+
+// signalError is the cause of cancellation by a signal.
+type signalError struct{ signal syscall.Signal }
+
+func (e signalError) Error() string { return fmt.Sprintf("stopped by signal %s", e.signal) }
+
+// withSignals cancels the context at SIGINT or SIGTERM, with a signalError as its cause. A second
+// signal ends the process as if none were handled.
+func withSignals(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	ch := make(chan os.Signal, 1)
+	signal.Notify(ch, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		select {
+		case s := <-ch:
+			signal.Stop(ch)
+			if s, ok := s.(syscall.Signal); ok {
+				cancel(signalError{s})
+			}
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(ch)
+		cancel(errors.New("done"))
+	}
+}

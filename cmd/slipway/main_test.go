@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/slipway-build/slipway/pkg/build"
+	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/isolation/namespace"
+	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/registry"
+)
+
+func TestMain(m *testing.M) {
+	namespace.Init()
+	m.Run()
+}
+
+func TestNormalizeArgs(t *testing.T) {
+	app := newApp(nil, nil, nil)
+	for in, want := range map[string]string{
+		"slipway":                              "slipway",
+		"slipway --help":                       "slipway --help",
+		"slipway version":                      "slipway version",
+		"slipway build -t a .":                 "slipway build -t a .",
+		"slipway build . -t a":                 "slipway build -t a .",
+		"slipway build . --no-cache -t a":      "slipway build --no-cache -t a .",
+		"slipway build --no-cache . -t=a":      "slipway build --no-cache -t=a .",
+		"slipway build -- -odd-dir":            "slipway build -- -odd-dir",
+		"slipway -d a -c /w":                   "slipway build -d a -c /w",
+		"slipway --destination=a --context=/w": "slipway build --destination=a --context=/w",
+		"/kaniko/executor -d a":                "/kaniko/executor build -d a",
+		"/kaniko/executor":                     "/kaniko/executor build",
+		"/kaniko/executor version":             "/kaniko/executor version",
+		"slipway build -f - .":                 "slipway build -f - .",
+	} {
+		if got := strings.Join(normalizeArgs(app, strings.Fields(in)), " "); got != want {
+			t.Errorf("%q became %q, want %q", in, got, want)
+		}
+	}
+}
+
+// options parses a command line as "slipway build" does.
+func options(t *testing.T, args ...string) (build.Options, error) {
+	t.Helper()
+	var (
+		o   build.Options
+		err error
+	)
+	app := newApp(nil, &strings.Builder{}, &strings.Builder{})
+	cmd := app.Command("build")
+	cmd.Action = func(c *cli.Context) error {
+		o, err = buildOptions(c)
+		return nil
+	}
+	if runErr := app.Run(normalizeArgs(app, slices.Concat([]string{"slipway", "build"}, args))); runErr != nil {
+		return o, runErr
+	}
+	return o, err
+}
+
+func TestBuildOptions(t *testing.T) {
+	t.Setenv("FROM_ENV", "x")
+	o, err := options(t, "-t", "a:1", "-d", "b:2", "--destination=c:3",
+		"--build-arg", "A=1,2", "--build-arg", "FROM_ENV", "--build-arg", "NOT_SET",
+		"--platform", "linux/amd64,linux/arm64", "--label", "k=v=w", "--compression-level", "0",
+		"--insecure-registry", "r:5000", "--registry-certificate", "r:5000=/ca", "ctx")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"a:1", "b:2", "c:3"}; !slices.Equal(o.Tags, want) {
+		t.Errorf("tags %q, want %q", o.Tags, want)
+	}
+	if got := fmt.Sprint(o.BuildArgs); got != "map[A:1,2 FROM_ENV:x]" {
+		t.Errorf("build args %s: commas belong to the value, and a name that is not set is left out", got)
+	}
+	if want := []string{"linux/amd64", "linux/arm64"}; !slices.Equal(o.Platforms, want) {
+		t.Errorf("platforms %q", o.Platforms)
+	}
+	if o.Labels["k"] != "v=w" || o.Context != "ctx" || o.CompressionLevel == nil || *o.CompressionLevel != 0 {
+		t.Errorf("got %+v", o)
+	}
+	if h := o.Registry.Hosts["r:5000"]; !h.PlainHTTP || h.CAFile != "/ca" {
+		t.Errorf("registry %+v", h)
+	}
+}
+
+func TestBuildOptionErrors(t *testing.T) {
+	for want, args := range map[string][]string{
+		"one build context":      {"a", "b"},
+		"given twice":            {"-c", "a", "b"},
+		"s3://":                  {"-c", "s3://bucket/x"},
+		"standard input":         {"-"},
+		"not of the form":        {"--build-context", "x"},
+		"number of seconds":      {"--source-date-epoch", "yesterday"},
+		"exclude each other":     {"--push", "--no-push"},
+		"needs a --tag":          {"--push"},
+		"Did you mean":           {"--build-args", "x=y"},
+		"unknown key":            {"--secret", "id=a,path=b"},
+		"--result \"IMAGE_URL\"": {"--result", "IMAGE_URL"},
+	} {
+		_, err := options(t, args...)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want an error with %q", args, err, want)
+		}
+	}
+}
+
+func TestExitCode(t *testing.T) {
+	stopped, cancel := context.WithCancelCause(t.Context())
+	cancel(signalError{syscall.SIGTERM})
+	located := func(err error) error { return &op.LocatedError{Err: fmt.Errorf("x: %w", err)} }
+	for name, c := range map[string]struct {
+		ctx  context.Context
+		err  error
+		want int
+	}{
+		"anything":     {t.Context(), errors.New("x"), 1},
+		"usage":        {t.Context(), usageErrorf("x"), 2},
+		"bad option":   {t.Context(), &build.UsageError{Err: errors.New("x")}, 2},
+		"RUN":          {t.Context(), located(&isolation.ExitError{Code: 42}), 42},
+		"transient":    {t.Context(), located(&registry.Error{Kind: registry.Transient}), 75},
+		"rate limit":   {t.Context(), located(&registry.Error{Kind: registry.RateLimited}), 75},
+		"unauthorized": {t.Context(), located(&registry.Error{Kind: registry.Unauthorized}), 1},
+		"no isolation": {t.Context(), located(&isolation.UnsupportedError{}), 77},
+		"permission":   {t.Context(), &fs.PathError{Err: fs.ErrPermission}, 77},
+		"SIGTERM":      {stopped, errors.New("x"), 143},
+	} {
+		if got := exitCode(c.ctx, c.err); got != c.want {
+			t.Errorf("%s: exit code %d, want %d", name, got, c.want)
+		}
+	}
+}

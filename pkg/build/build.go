@@ -1,0 +1,281 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-build/slipway/pkg/frontend"
+	"github.com/slipway-build/slipway/pkg/image"
+	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/progress"
+	"github.com/slipway-build/slipway/pkg/registry"
+	"github.com/slipway-build/slipway/pkg/secret"
+	"github.com/slipway-build/slipway/pkg/solve"
+	"github.com/slipway-build/slipway/pkg/state"
+	"github.com/slipway-build/slipway/pkg/tree"
+)
+
+// Result is what a build made.
+type Result struct {
+	// Digest is that of the manifest, or of the index for several platforms; "" if
+	// nothing was built (--check).
+	Digest string
+	Image  *image.Built
+	Pushed bool
+}
+
+// UsageError is an error in the options, found before anything was done.
+type UsageError struct{ Err error }
+
+// Error implements error.
+func (e *UsageError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *UsageError) Unwrap() error { return e.Err }
+
+// Run builds. It returns when everything is written; results come last. On an error no result is
+// written and no output is left half-written.
+func Run(ctx context.Context, o Options) (_ *Result, err error) {
+	s, err := newSession(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	return s.run(ctx)
+}
+
+// session is one build.
+type session struct {
+	Options
+	now     time.Time
+	plan    *plan
+	outputs []target
+	state   *state.Dir
+	display *progress.Display
+	client  *registry.Client
+	backend isolation.Backend
+	solver  *solve.Solver
+	closers []func() error
+}
+
+// newSession checks the options, as far as possible before anything is touched, and opens what the
+// build needs.
+func newSession(ctx context.Context, o Options) (_ *session, err error) {
+	s := &session{Options: o, now: time.Now().UTC()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if err := s.checkContext(); err != nil {
+		return nil, &UsageError{err}
+	}
+	if s.plan, err = newPlan(&s.Options); err != nil {
+		return nil, &UsageError{err}
+	}
+	configs, err := s.configs()
+	if err != nil {
+		return nil, &UsageError{err}
+	}
+	secrets, err := secret.Load(o.Secrets)
+	if err != nil {
+		return nil, &UsageError{err}
+	}
+	if s.state, err = state.Open(o.StateDir); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, s.state.Close)
+	dockerfileDir, dockerfile, err := o.dockerfile(func() (string, error) { return s.state.TempDir("dockerfile-") })
+	if err != nil {
+		return nil, &UsageError{err}
+	}
+	if s.plan.frontend, err = s.frontendOptions(dockerfile); err != nil {
+		return nil, &UsageError{err}
+	}
+	s.plan.frontend.Contexts = s.plan.contexts
+	if s.display, err = progress.New(o.ProgressTo, o.Progress, secrets.Values()); err != nil {
+		return nil, &UsageError{err}
+	}
+	s.closers = append(s.closers, s.display.Close)
+	if err := s.connect(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.pinLayouts(ctx); err != nil {
+		return nil, err
+	}
+	if s.outputs, err = s.targets(configs); err != nil {
+		return nil, &UsageError{err}
+	}
+	if s.backend, err = s.isolation(); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, s.backend.Close)
+	s.plan.locals["context"], s.plan.locals["dockerfile"] = s.Context, dockerfileDir
+	env := &op.Env{
+		Images: s.client, Locals: s.plan.locals, Isolation: s.backend,
+		Secrets: secrets, Agents: o.Agents, State: s.state, Now: s.now,
+	}
+	executor := s.display.Observe(solve.Memoizing(solve.Locating(solve.Ops{Env: env})))
+	s.solver = solve.New(ctx, executor)
+	s.closers = append(s.closers, func() error { s.solver.Close(); return nil })
+	return s, nil
+}
+
+// connect prepares the registry client.
+func (s *session) connect(ctx context.Context) (err error) {
+	r := s.Registry
+	r.State, r.Layouts = s.state, s.plan.layouts
+	r.Warn = func(m string) { s.display.Warn(progress.Warning{Level: 1, Short: m}) }
+	s.client, err = registry.New(ctx, r)
+	return err
+}
+
+// close releases everything, last opened first.
+func (s *session) close() error {
+	var errs []error
+	for _, c := range slices.Backward(s.closers) {
+		errs = append(errs, c())
+	}
+	s.closers = nil
+	return errors.Join(errs...)
+}
+
+func (s *session) run(ctx context.Context) (*Result, error) {
+	graph, err := frontend.Build(ctx, s.plan.frontend, s.solver, s.client, s.warn)
+	if err != nil {
+		return nil, err
+	}
+	if s.Check {
+		return &Result{}, s.printCheck(graph)
+	}
+	trees, err := s.solve(ctx, graph)
+	if err != nil {
+		return nil, err
+	}
+	built, pushed, err := s.export(ctx, func(ctx context.Context, o image.Options) (*image.Built, error) {
+		return s.assemble(ctx, o, graph, trees)
+	})
+	if err != nil {
+		return nil, err
+	}
+	res := &Result{Digest: built.Digest().String(), Image: built, Pushed: pushed}
+	if err := s.writeResults(ctx, res); err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// warn shows what the Dockerfile checks found.
+func (s *session) warn(w frontend.Warning) {
+	out := progress.Warning{Level: w.Level, Short: w.Message, URL: w.URL}
+	if w.Rule != "" {
+		out.Short = w.Rule + ": " + w.Message
+	}
+	if w.Detail != "" {
+		out.Detail = strings.Split(w.Detail, "\n")
+	}
+	if w.Location != nil {
+		out.Location = *w.Location
+		out.Short += fmt.Sprintf(" (line %d)", w.Location.Start)
+	}
+	s.display.Warn(out)
+}
+
+// CheckError says that the checks of --check found something.
+type CheckError struct{ Status string }
+
+// Error implements error.
+func (e *CheckError) Error() string { return "the Dockerfile has check warnings" }
+
+// printCheck prints the outcome of --check.
+func (s *session) printCheck(r *frontend.Result) error {
+	if s.Stdout != nil {
+		if _, err := s.Stdout.Write(r.Metadata["result.txt"]); err != nil {
+			return err
+		}
+	}
+	if status := strings.TrimSpace(string(r.Metadata["result.statuscode"])); status != "" && status != "0" {
+		return &CheckError{Status: status}
+	}
+	return nil
+}
+
+// solve executes the graphs of all platforms, in parallel.
+func (s *session) solve(ctx context.Context, r *frontend.Result) ([]*tree.Tree, error) {
+	trees := make([]*tree.Tree, len(r.Platforms))
+	g, ctx := errgroup.WithContext(ctx)
+	for i, p := range r.Platforms {
+		if p.Root == nil {
+			continue
+		}
+		g.Go(func() (err error) {
+			trees[i], err = s.solver.Solve(ctx, *p.Root)
+			return err
+		})
+	}
+	return trees, g.Wait()
+}
+
+// assemble makes the image.
+func (s *session) assemble(ctx context.Context, o image.Options, r *frontend.Result, trees []*tree.Tree) (built *image.Built, err error) {
+	spec := image.Spec{Options: o}
+	spec.Now = s.now
+	for i, p := range r.Platforms {
+		if p.Epoch != nil {
+			spec.Epoch = p.Epoch
+		}
+		spec.Platforms = append(spec.Platforms, image.Platform{
+			Platform: v1.Platform{
+				OS: p.Platform.OS, Architecture: p.Platform.Architecture, Variant: p.Platform.Variant,
+				OSVersion: p.Platform.OSVersion, OSFeatures: p.Platform.OSFeatures,
+			},
+			Config: p.Config, Base: p.BaseConfig, Tree: trees[i],
+		})
+	}
+	err = s.display.Step(ctx, "exporting layers", func(ctx context.Context, log io.Writer) error {
+		built, err = image.Build(ctx, spec, s.state)
+		if err != nil {
+			return err
+		}
+		for _, img := range built.Images() {
+			for _, l := range img.List() {
+				if !l.New {
+					continue
+				}
+				if _, err := fmt.Fprintf(log, "layer %s %d bytes\n", l.Digest, l.Size); err != nil {
+					return err
+				}
+			}
+		}
+		_, err := fmt.Fprintf(log, "manifest %s\n", built.Digest())
+		return err
+	})
+	return built, err
+}
+
+// absDir makes sure that the named context is a directory and gives its real path.
+func absDir(name, dir string) (string, error) {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", fmt.Errorf("build context %s: %w", name, err)
+	}
+	info, err := os.Stat(real)
+	if err != nil {
+		return "", fmt.Errorf("build context %s: %w", name, err)
+	}
+	if !info.IsDir() {
+		return "", fmt.Errorf("build context %s: %s is not a directory", name, dir)
+	}
+	return filepath.Abs(real)
+}

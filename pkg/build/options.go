@@ -1,0 +1,134 @@
+// Package build runs one build from the options to the written results. It only connects the other
+// packages; what they do is theirs.
+package build
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/slipway-build/slipway/pkg/registry"
+	"github.com/slipway-build/slipway/pkg/secret"
+)
+
+// Options say what to build and where it goes. The strings are those of the command line flags
+// of the same name; docs/build.md describes each.
+type Options struct {
+	Context       string // directory
+	Dockerfile    string // path, "" for the context's own, "-" for Stdin
+	BuildArgs     map[string]string
+	BuildContexts map[string]string
+	Target        string
+	Platforms     []string
+	Labels        map[string]string
+	Annotations   []string
+	// Epoch is SOURCE_DATE_EPOCH: no time in the image is later.
+	Epoch         *time.Time
+	NoCache       bool
+	NoCacheFilter []string
+	Pull          bool
+	Check         bool // only check the Dockerfile
+
+	Tags             []string
+	NoPush           bool
+	Push             bool // push the tags although there are Outputs
+	Outputs          []string
+	TarPath          string
+	OCILayoutPath    string
+	Compression      string
+	CompressionLevel *int // nil for the algorithm's default
+
+	Isolation    string
+	StateDir     string
+	Secrets      []secret.Spec
+	Agents       map[string]string // ssh agents: id to socket
+	AddHosts     []string
+	Network      string
+	ShmSize      string
+	Ulimits      []string
+	CgroupParent string
+
+	Registry registry.Options
+
+	ResultsDir                 string
+	Results                    map[string]string // result name to path
+	DigestFile                 string
+	ImageNameWithDigestFile    string
+	ImageNameTagWithDigestFile string
+	IIDFile                    string
+	MetadataFile               string
+
+	Progress   string
+	ProgressTo io.Writer
+	Stdin      io.Reader
+	Stdout     io.Writer
+}
+
+// dockerfile says in which directory the Dockerfile is, and its name there. A relative path is
+// looked for in the working directory first and then in the context, as Kaniko does; Docker
+// does only the former.
+func (o *Options) dockerfile(tempDir func() (string, error)) (dir, name string, err error) {
+	switch o.Dockerfile {
+	case "":
+		return o.Context, "Dockerfile", nil
+	case "-":
+		return dockerfileFrom(o.Stdin, tempDir)
+	}
+	paths := []string{o.Dockerfile}
+	if !filepath.IsAbs(o.Dockerfile) {
+		paths = append(paths, filepath.Join(o.Context, o.Dockerfile))
+	}
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err == nil && info.Mode().IsRegular() {
+			return filepath.Dir(p), filepath.Base(p), nil
+		}
+		if err == nil {
+			return "", "", fmt.Errorf("dockerfile %s is not a regular file", p)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return "", "", fmt.Errorf("dockerfile: %w", err)
+		}
+	}
+	return "", "", fmt.Errorf("dockerfile %s does not exist, neither in the working directory nor in the context", o.Dockerfile)
+}
+
+func dockerfileFrom(r io.Reader, tempDir func() (string, error)) (dir, name string, err error) {
+	if r == nil {
+		return "", "", errors.New("the Dockerfile should come from standard input, and there is none")
+	}
+	if dir, err = tempDir(); err != nil {
+		return "", "", err
+	}
+	const limit = 16 << 20 // what BuildKit accepts
+	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err != nil {
+		return "", "", fmt.Errorf("reading the Dockerfile from standard input: %w", err)
+	}
+	if len(data) > limit {
+		return "", "", fmt.Errorf("the Dockerfile on standard input is larger than %d bytes", limit)
+	}
+	return dir, "Dockerfile", os.WriteFile(filepath.Join(dir, "Dockerfile"), data, 0o600)
+}
+
+// checkContext makes sure that the context is a directory, and resolves links in its path: what
+// is below it is later reached without following any.
+func (o *Options) checkContext() error {
+	dir, err := filepath.EvalSymlinks(o.Context)
+	if err != nil {
+		return fmt.Errorf("build context: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("build context: %w", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("build context %s is not a directory", o.Context)
+	}
+	o.Context, err = filepath.Abs(dir)
+	return err
+}

@@ -1,0 +1,108 @@
+package build
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/containerd/platforms"
+	"github.com/docker/go-units"
+
+	"github.com/slipway-build/slipway/pkg/frontend"
+	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/op"
+)
+
+// frontendOptions translates what the frontend has to know.
+func (o *Options) frontendOptions(dockerfile string) (frontend.Options, error) {
+	f := frontend.Options{
+		Filename:      dockerfile,
+		Target:        o.Target,
+		BuildArgs:     map[string]string{},
+		Labels:        o.Labels,
+		NoCache:       o.NoCache,
+		NoCacheStages: o.NoCacheFilter,
+		CgroupParent:  o.CgroupParent,
+	}
+	for k, v := range o.BuildArgs {
+		f.BuildArgs[k] = v
+	}
+	if o.Epoch != nil {
+		f.BuildArgs["SOURCE_DATE_EPOCH"] = fmt.Sprint(o.Epoch.Unix())
+	}
+	if o.Check {
+		f.Request = "frontend.lint"
+	}
+	if o.Pull {
+		f.ImageResolveMode = "pull"
+	}
+	switch o.Network {
+	case "", "default":
+	case "none", "host":
+		f.Network = o.Network
+	default:
+		return f, fmt.Errorf("network %q is not one of default, none, host", o.Network)
+	}
+	var err error
+	if f.Platforms, err = parsePlatforms(o.Platforms); err != nil {
+		return f, err
+	}
+	if f.Hosts, err = parseHosts(o.AddHosts); err != nil {
+		return f, err
+	}
+	if f.Ulimits, err = parseUlimits(o.Ulimits); err != nil {
+		return f, err
+	}
+	if o.ShmSize != "" {
+		if f.ShmSize, err = units.RAMInBytes(o.ShmSize); err != nil || f.ShmSize <= 0 {
+			return f, fmt.Errorf("shm size %q is not a size in bytes, as 128m", o.ShmSize)
+		}
+	}
+	return f, nil
+}
+
+func parsePlatforms(values []string) ([]op.Platform, error) {
+	var all []op.Platform
+	for _, v := range values {
+		p, err := platforms.Parse(v)
+		if err != nil {
+			return nil, fmt.Errorf("platform %q: %w", v, err)
+		}
+		p = platforms.Normalize(p)
+		all = append(all, op.Platform{
+			OS: p.OS, Architecture: p.Architecture, Variant: p.Variant,
+			OSVersion: p.OSVersion, OSFeatures: p.OSFeatures,
+		})
+	}
+	return all, nil
+}
+
+// parseHosts reads NAME:IP and NAME=IP; the address may be in brackets.
+func parseHosts(values []string) ([]isolation.Host, error) {
+	var all []isolation.Host
+	for _, v := range values {
+		name, ip, ok := strings.Cut(v, "=")
+		if !ok {
+			name, ip, ok = strings.Cut(v, ":")
+		}
+		ip = strings.TrimSuffix(strings.TrimPrefix(ip, "["), "]")
+		addr, err := netip.ParseAddr(ip)
+		if !ok || name == "" || err != nil {
+			return nil, fmt.Errorf("host %q is not of the form NAME:IP", v)
+		}
+		all = append(all, isolation.Host{Name: name, IP: addr.String()})
+	}
+	return all, nil
+}
+
+func parseUlimits(values []string) ([]isolation.Ulimit, error) {
+	var all []isolation.Ulimit
+	for _, v := range values {
+		u, err := units.ParseUlimit(v)
+		if err != nil {
+			return nil, fmt.Errorf("ulimit %q: %w", v, err)
+		}
+		all = append(all, isolation.Ulimit{Name: u.Name, Soft: u.Soft, Hard: u.Hard})
+	}
+	return all, nil
+}

@@ -1,0 +1,144 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/slipway-build/slipway/pkg/compression"
+	"github.com/slipway-build/slipway/pkg/frontend"
+	"github.com/slipway-build/slipway/pkg/image"
+	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/results"
+)
+
+// plan is what the options ask for, checked and in the terms of the packages that do it.
+type plan struct {
+	frontend frontend.Options
+	image    image.Options
+	results  results.Files
+
+	contexts map[string]string // named contexts, as the frontend takes them
+	locals   map[string]string // local sources: name to directory
+	layouts  map[string]string // stores of oci-layout contexts: name to path
+	pending  map[string]layoutContext
+}
+
+// layoutContext is a named context in a layout whose digest has to be looked up.
+type layoutContext struct{ store, id string }
+
+func newPlan(o *Options) (*plan, error) {
+	p := &plan{
+		contexts: map[string]string{}, locals: map[string]string{},
+		layouts: map[string]string{}, pending: map[string]layoutContext{},
+		image: image.Options{Epoch: o.Epoch},
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.BuildContexts)) {
+		if err := p.addContext(name, o.BuildContexts[name]); err != nil {
+			return nil, err
+		}
+	}
+	for _, a := range o.Annotations {
+		parsed, err := image.ParseAnnotation(a)
+		if err != nil {
+			return nil, err
+		}
+		p.image.Annotations = append(p.image.Annotations, parsed...)
+	}
+	if err := p.setCompression(o); err != nil {
+		return nil, err
+	}
+	p.results = results.Files{
+		Dir:               o.ResultsDir,
+		DigestFile:        o.DigestFile,
+		NameDigestFile:    o.ImageNameWithDigestFile,
+		NameTagDigestFile: o.ImageNameTagWithDigestFile,
+		Stdout:            o.Stdout,
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.Results)) {
+		p.results.Named = append(p.results.Named, results.Named{Name: name, Path: o.Results[name]})
+	}
+	return p, p.results.Check()
+}
+
+func (p *plan) setCompression(o *Options) error {
+	if o.Compression != "" {
+		algorithm, err := compression.Parse(o.Compression)
+		if err != nil {
+			return err
+		}
+		p.image.Compression.Algorithm = algorithm
+	}
+	if l := o.CompressionLevel; l != nil {
+		p.image.Compression.Level = *l
+		if *l == 0 && p.image.Compression.Algorithm == compression.Gzip {
+			p.image.Compression.Level = compression.Stored
+		}
+	}
+	return p.image.Compression.Validate()
+}
+
+// addContext takes one --build-context NAME=VALUE.
+func (p *plan) addContext(name, value string) error {
+	if name == "context" || name == "dockerfile" {
+		return fmt.Errorf("build context %q: this name is taken by the build itself", name)
+	}
+	scheme, rest, hasScheme := strings.Cut(value, "://")
+	switch {
+	case hasScheme && scheme == "docker-image":
+		p.contexts[name] = value
+	case hasScheme && scheme == "oci-layout":
+		return p.addLayout(name, rest)
+	case hasScheme && scheme != "dir":
+		// The frontend knows these; what of them can't be built is refused there.
+		p.contexts[name] = value
+	default:
+		if hasScheme {
+			value = rest
+		}
+		dir, err := absDir(name, value)
+		if err != nil {
+			return err
+		}
+		p.locals[name] = dir
+		p.contexts[name] = "local:" + name
+	}
+	return nil
+}
+
+// addLayout takes PATH[:TAG][@DIGEST].
+func (p *plan) addLayout(name, value string) error {
+	path, id, _ := strings.Cut(value, "@")
+	if i := strings.LastIndexByte(path, ':'); id == "" && i > strings.LastIndexByte(path, '/') {
+		if _, err := os.Stat(path); err != nil {
+			path, id = path[:i], path[i+1:]
+		}
+	}
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("build context %s: %w", name, err)
+	}
+	store := fmt.Sprintf("layout%d", len(p.layouts))
+	p.layouts[store] = path
+	p.pending[name] = layoutContext{store, id}
+	return nil
+}
+
+// pinLayouts looks up the digests of oci-layout contexts, which the frontend wants to know.
+func (s *session) pinLayouts(ctx context.Context) error {
+	platform := op.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	if ps := s.plan.frontend.Platforms; len(ps) > 0 {
+		platform = ps[0]
+	}
+	for name, l := range s.plan.pending {
+		img, err := s.client.ResolveLayout(ctx, l.store, l.id, platform)
+		if err != nil {
+			return fmt.Errorf("build context %s: %w", name, err)
+		}
+		s.plan.contexts[name] = fmt.Sprintf("oci-layout://%s@%s", l.store, img.Digest)
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package frontend
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	imageref "github.com/distribution/reference"
+	"github.com/moby/buildkit/client/llb/sourceresolver"
+	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
+	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
+)
+
+// The kinds of sources, as LLB spells them.
+const (
+	schemeImage  = "docker-image"
+	schemeLayout = "oci-layout"
+	schemeLocal  = "local"
+	schemeGit    = "git"
+	schemeHTTP   = "http"
+	schemeHTTPS  = "https"
+)
+
+// ResolveImageConfig implements gw.Client.
+func (g *gatewayClient) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	var (
+		platform     *ocispecs.Platform
+		mode, layout string
+	)
+	if o := opt.ImageOpt; o != nil {
+		if o.AttestationChain || len(o.ResolveAttestations) > 0 {
+			return "", "", nil, &UnsupportedError{What: "reading the attestations of " + ref}
+		}
+		platform, mode = o.Platform, o.ResolveMode
+	}
+	if o := opt.OCILayoutOpt; o != nil {
+		platform, layout = o.Platform, o.Store.StoreID
+	}
+	if mode == "" {
+		mode = pb.AttrImageResolveModeDefault
+	}
+	p := g.platform
+	if platform != nil {
+		p = fromOCI(*platform)
+	}
+	pinned, dgst, config, err := g.images.ResolveImage(ctx, ref, p, mode, layout)
+	if err != nil {
+		return "", "", nil, err
+	}
+	pinned, err = pin(pinned, dgst)
+	if err != nil {
+		return "", "", nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	return pinned, dgst, config, nil
+}
+
+// pin returns ref with the digest, in full form. Some ways through the frontend put the
+// reference as it is into the graph, others add the digest again.
+func pin(ref string, dgst digest.Digest) (string, error) {
+	if err := dgst.Validate(); err != nil {
+		return "", fmt.Errorf("digest %q of the image: %w", dgst, err)
+	}
+	named, err := imageref.ParseNormalizedNamed(ref)
+	if err != nil {
+		return "", fmt.Errorf("image reference %q: %w", ref, err)
+	}
+	pinned, err := imageref.WithDigest(named, dgst)
+	if err != nil {
+		return "", fmt.Errorf("image reference %q: %w", ref, err)
+	}
+	return pinned.String(), nil
+}
+
+// ResolveSourceMetadata implements gw.Client. For a Dockerfile it is asked about images and,
+// when SOURCE_DATE_EPOCH names one, about contexts.
+func (g *gatewayClient) ResolveSourceMetadata(ctx context.Context, source *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	scheme, ref, ok := strings.Cut(source.GetIdentifier(), "://")
+	if !ok {
+		return nil, fmt.Errorf("source %q has no scheme", source.GetIdentifier())
+	}
+	switch scheme {
+	case schemeLocal:
+		return &sourceresolver.MetaResponse{Op: source}, nil
+	case schemeImage:
+	case schemeLayout:
+		if opt.OCILayoutOpt == nil {
+			opt.OCILayoutOpt = &sourceresolver.ResolveOCILayoutOpt{
+				Store: sourceresolver.ResolveImageConfigOptStore{StoreID: source.GetAttrs()[pb.AttrOCILayoutStoreID]},
+			}
+		}
+	default:
+		return nil, unsupportedSource(source.GetIdentifier())
+	}
+	pinned, dgst, config, err := g.ResolveImageConfig(ctx, ref, opt)
+	if err != nil {
+		return nil, err
+	}
+	return &sourceresolver.MetaResponse{
+		Op:    &pb.SourceOp{Identifier: scheme + "://" + pinned, Attrs: source.GetAttrs()},
+		Image: &sourceresolver.ResolveImageResponse{Digest: dgst, Config: config},
+	}, nil
+}

@@ -1,0 +1,183 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"runtime"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/state"
+)
+
+// Build makes the image. New layers are serialised into st, several at once; nothing of
+// the base images is read.
+func Build(ctx context.Context, s Spec, st *state.Dir) (*Built, error) {
+	if err := s.validate(); err != nil {
+		return nil, err
+	}
+	blobs, err := serialise(ctx, &s, st)
+	if err != nil {
+		return nil, err
+	}
+	b := &Built{options: s.Options}
+	for i := range s.Platforms {
+		img, err := newImage(&s.Platforms[i], blobs, &s.Options)
+		if err != nil {
+			return nil, inPlatform(&s, i, err)
+		}
+		b.images = append(b.images, img)
+	}
+	if s.makesIndex() {
+		if b.index, err = newIndex(b.images, &s.Options); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// inPlatform says which image an error is about, where there are several.
+func inPlatform(s *Spec, i int, err error) error {
+	if len(s.Platforms) == 1 {
+		return err
+	}
+	return fmt.Errorf("platform %s: %w", formatPlatform(s.Platforms[i].Platform), err)
+}
+
+// written is a layer of the image in its serialised form.
+type written struct {
+	blob v1.Layer
+	// made tells layers that this build wrote from those that were blobs before.
+	made bool
+}
+
+// serialise writes all layers that are no blobs yet. A layer that is in several images, or
+// several times in one, is written once.
+func serialise(ctx context.Context, s *Spec, st *state.Dir) (map[layer.Layer]written, error) {
+	blobs := map[layer.Layer]written{}
+	var todo []layer.Layer
+	for _, p := range s.Platforms {
+		for _, l := range p.Tree.Layers() {
+			if _, seen := blobs[l]; seen {
+				continue
+			}
+			if b, ok := l.(layer.Blob); ok {
+				blobs[l] = written{blob: b.Blob()}
+				continue
+			}
+			blobs[l] = written{made: true}
+			todo = append(todo, l)
+		}
+	}
+	done := make([]v1.Layer, len(todo))
+	g, ctx := errgroup.WithContext(ctx)
+	// Compression itself uses all cores; more than a few layers at once only help
+	// with their beginnings and ends.
+	g.SetLimit(max(2, runtime.GOMAXPROCS(0)))
+	for i, l := range todo {
+		g.Go(func() error {
+			b, err := layer.Write(ctx, s.clamped(l), st, s.Compression)
+			if err != nil {
+				return fmt.Errorf("writing layer: %w", err)
+			}
+			done[i] = b.Blob()
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for i, l := range todo {
+		blobs[l] = written{blob: done[i], made: true}
+	}
+	return blobs, nil
+}
+
+func (o *Options) clamped(l layer.Layer) layer.Layer {
+	if o.Epoch == nil || o.KeepLayerTimes {
+		return l
+	}
+	return layer.Clamp(l, *o.Epoch)
+}
+
+// Built is a finished image or index. Its layers are files in the state directory or lie where the
+// base image lies; it is valid as long as those are.
+type Built struct {
+	options Options
+	images  []*Image
+	index   *Index
+}
+
+// Images are the images, in the order of the Spec.
+func (b *Built) Images() []*Image { return b.images }
+
+// Index is the index around the images; nil for a single image without one.
+func (b *Built) Index() *Index { return b.index }
+
+// Options are those that the image was built with.
+func (b *Built) Options() Options { return b.options }
+
+// Artifact is what the image's digest is the digest of: a v1.Image or a v1.ImageIndex.
+type Artifact interface {
+	RawManifest() ([]byte, error)
+	Descriptor() (*v1.Descriptor, error)
+	Digest() (v1.Hash, error)
+	Size() (int64, error)
+	mediaTyper
+}
+
+// Artifact is the index, or the image where there is none.
+func (b *Built) Artifact() Artifact {
+	if b.index != nil {
+		return b.index
+	}
+	return b.images[0]
+}
+
+// Digest is the digest that the image is known by.
+func (b *Built) Digest() v1.Hash { return b.Descriptor().Digest }
+
+// Descriptor describes the index, or the image where there is none.
+func (b *Built) Descriptor() v1.Descriptor {
+	if b.index != nil {
+		return b.index.desc
+	}
+	return b.images[0].desc
+}
+
+// Single is the only image. It is an error if there are several, for outputs whose format
+// holds just one.
+func (b *Built) Single() (*Image, error) {
+	if len(b.images) != 1 {
+		return nil, errors.New("it holds images for several platforms")
+	}
+	return b.images[0], nil
+}
+
+// Layer is a line of the list of layers that is shown to users.
+type Layer struct {
+	v1.Descriptor
+	DiffID v1.Hash
+	// New tells layers that this build wrote from those that it found.
+	New bool
+	// CreatedBy is the history entry of the layer.
+	CreatedBy string
+}
+
+// describe pairs layers with their history entries.
+func describe(layers []Layer, config configHead) {
+	i := 0
+	for _, h := range config.History {
+		if h.EmptyLayer || i >= len(layers) {
+			continue
+		}
+		layers[i].CreatedBy = h.CreatedBy
+		i++
+	}
+}
+
+func indent(v any) ([]byte, error) { return json.MarshalIndent(v, "", "  ") }

@@ -1,0 +1,77 @@
+package image
+
+import (
+	"bytes"
+	"fmt"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Index joins the images of several platforms. It implements v1.ImageIndex.
+type Index struct {
+	desc   v1.Descriptor
+	raw    []byte
+	images []*Image
+}
+
+var _ v1.ImageIndex = (*Index)(nil)
+
+func newIndex(images []*Image, o *Options) (*Index, error) {
+	m := v1.IndexManifest{
+		SchemaVersion: 2,
+		MediaType:     indexType(o),
+		Annotations:   o.annotations(OnIndex, nil),
+	}
+	for _, i := range images {
+		m.Manifests = append(m.Manifests, i.desc)
+	}
+	raw, err := indent(m)
+	if err != nil {
+		return nil, err
+	}
+	digest, size, err := v1.SHA256(bytes.NewReader(raw))
+	if err != nil {
+		return nil, err
+	}
+	return &Index{
+		desc:   v1.Descriptor{MediaType: m.MediaType, Digest: digest, Size: size, Annotations: o.annotations(OnIndexDescriptor, nil)},
+		raw:    raw,
+		images: images,
+	}, nil
+}
+
+// Descriptor describes the index, with annotations.
+func (x *Index) Descriptor() (*v1.Descriptor, error) { return x.desc.DeepCopy(), nil }
+
+// MediaType implements v1.ImageIndex.
+func (x *Index) MediaType() (types.MediaType, error) { return x.desc.MediaType, nil }
+
+// Digest implements v1.ImageIndex.
+func (x *Index) Digest() (v1.Hash, error) { return x.desc.Digest, nil }
+
+// Size implements v1.ImageIndex: of the index itself, in bytes.
+func (x *Index) Size() (int64, error) { return x.desc.Size, nil }
+
+// IndexManifest implements v1.ImageIndex.
+func (x *Index) IndexManifest() (*v1.IndexManifest, error) {
+	return v1.ParseIndexManifest(bytes.NewReader(x.raw))
+}
+
+// RawManifest implements v1.ImageIndex.
+func (x *Index) RawManifest() ([]byte, error) { return bytes.Clone(x.raw), nil }
+
+// Image implements v1.ImageIndex.
+func (x *Index) Image(h v1.Hash) (v1.Image, error) {
+	for _, i := range x.images {
+		if i.desc.Digest == h {
+			return i, nil
+		}
+	}
+	return nil, fmt.Errorf("index %s has no image %s", x.desc.Digest, h)
+}
+
+// ImageIndex implements v1.ImageIndex. There are no indexes in ours.
+func (x *Index) ImageIndex(h v1.Hash) (v1.ImageIndex, error) {
+	return nil, fmt.Errorf("index %s has no index %s", x.desc.Digest, h)
+}

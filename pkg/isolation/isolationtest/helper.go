@@ -1,0 +1,33 @@
+package isolationtest
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/slipway-build/slipway/pkg/layer"
+)
+
+// helperLayer holds the program testdata/helper as /bin/helper; other holds more names for it.
+func helperLayer(tb testing.TB) layer.Layer {
+	tb.Helper()
+	path := filepath.Join(tb.TempDir(), "helper")
+	cmd := exec.Command("go", "build", "-o", path, "github.com/slipway-build/slipway/pkg/isolation/isolationtest/testdata/helper")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		tb.Fatalf("building the helper: %v\n%s", err, out)
+	}
+	program, err := os.ReadFile(path)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	suid := File("bin/helper-suid", 0o4755, string(program))
+	capable := File("bin/helper-cap", 0o755, string(program))
+	capable.Xattrs = map[string]string{"security.capability": netBindService}
+	return Layer(tb, Dir("bin", 0o755), File("bin/helper", 0o755, string(program)), suid, capable)
+}
+
+// netBindService is the value of security.capability for cap_net_bind_service=ep (struct
+// vfs_cap_data, revision 2).
+const netBindService = "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"

@@ -1,0 +1,234 @@
+package isolationtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/slipway-build/slipway/pkg/isolation"
+)
+
+// lifetime checks how long processes live, and how long layers.
+func (s *suite) lifetime(t *testing.T) {
+	t.Run("daemons are killed", s.daemons)
+	t.Run("cancelling", s.cancelling)
+	t.Run("cancelled before it starts", s.cancelledBefore)
+	t.Run("output comes while the process runs", s.streaming)
+	t.Run("output is told apart", s.outputs)
+	t.Run("a writer that fails", s.brokenWriter)
+	t.Run("several at once", s.parallel)
+	t.Run("layers stay readable and stack", s.chain)
+	t.Run("the tree is not modified", s.unmodified)
+}
+
+// daemons leaves generations of processes behind, in sessions of their own, and one that ignores
+// signals. All of them write to a file; after Run, nothing does any more.
+func (s *suite) daemons(t *testing.T) {
+	dir := t.TempDir()
+	script := `
+		helper fork gg &
+		(trap '' TERM HUP INT; while :; do date +%N >>/cache/tick; usleep 1000; done) >/dev/null 2>&1 &
+		setsid sh -c 'while :; do date +%N >>/cache/tick; usleep 1000; done' >/dev/null 2>&1 &
+		usleep 100000`
+	p, out := process(s.rootfs, "sh", "-c", script)
+	p.Mounts = []isolation.Mount{{Type: isolation.MountCache, Target: "/cache", HostDir: dir}}
+	start := time.Now()
+	if _, err := s.backend.Run(t.Context(), p); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if d := time.Since(start); d > 30*time.Second {
+		t.Errorf("it took %v", d)
+	}
+	before, err := os.ReadFile(filepath.Join(dir, "tick"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	after, err := os.ReadFile(filepath.Join(dir, "tick"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(before) == 0 || len(after) != len(before) {
+		t.Errorf("the daemons wrote %d bytes before Run returned and %d after", len(before), len(after)-len(before))
+	}
+}
+
+func (s *suite) cancelling(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	dir := t.TempDir()
+	p, _ := process(s.rootfs, "sh", "-c", "trap '' TERM INT; while :; do date +%N >>/cache/tick; usleep 1000; done")
+	p.Mounts = []isolation.Mount{{Type: isolation.MountCache, Target: "/cache", HostDir: dir}}
+	tick := filepath.Join(dir, "tick")
+	go func() {
+		for range 10_000 {
+			if data, err := os.ReadFile(tick); err == nil && len(data) > 0 {
+				break
+			}
+			time.Sleep(time.Millisecond)
+		}
+		cancel()
+	}()
+	c, err := s.backend.Run(ctx, p)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v, want context.Canceled", err)
+	}
+	if c != nil {
+		t.Error("a cancelled process has changes")
+	}
+	before, err := os.ReadFile(tick)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	if after, err := os.ReadFile(tick); err != nil || len(after) != len(before) {
+		t.Errorf("the process still runs (%v)", err)
+	}
+}
+
+func (s *suite) cancelledBefore(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	dir := t.TempDir()
+	p, _ := process(s.rootfs, "sh", "-c", "echo >/cache/ran")
+	p.Mounts = []isolation.Mount{{Type: isolation.MountCache, Target: "/cache", HostDir: dir}}
+	if _, err := s.backend.Run(ctx, p); !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v, want context.Canceled", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "ran")); err == nil {
+		t.Error("the process ran")
+	}
+}
+
+// firstWrite tells when something is written.
+type firstWrite struct {
+	once sync.Once
+	came chan struct{}
+}
+
+func (w *firstWrite) Write(p []byte) (int, error) {
+	w.once.Do(func() { close(w.came) })
+	return len(p), nil
+}
+
+func (s *suite) streaming(t *testing.T) {
+	// The process waits for a file that appears only when its output was seen.
+	dir := t.TempDir()
+	p, _ := process(s.rootfs, "sh", "-c", "echo started; while test ! -e /cache/go; do usleep 1000; done")
+	p.Mounts = []isolation.Mount{{Type: isolation.MountCache, Target: "/cache", HostDir: dir}}
+	w := &firstWrite{came: make(chan struct{})}
+	p.Stdout = w
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	go func() {
+		select {
+		case <-w.came:
+			_ = os.WriteFile(filepath.Join(dir, "go"), nil, 0o644)
+		case <-ctx.Done():
+		}
+	}()
+	if _, err := s.backend.Run(ctx, p); err != nil {
+		t.Errorf("the output did not come: %v", err)
+	}
+}
+
+func (s *suite) outputs(t *testing.T) {
+	p, out := process(s.rootfs, "sh", "-c", "echo out; echo err >&2; head -c 1000000 /dev/zero")
+	var stderr bytes.Buffer
+	p.Stderr = &stderr
+	if _, err := s.backend.Run(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if stderr.String() != "err\n" || !strings.HasPrefix(out.String(), "out\n") || out.Len() != 1_000_004 {
+		t.Errorf("standard error is %q, output %d bytes beginning %.10q", stderr.String(), out.Len(), out.String())
+	}
+	p.Stdout, p.Stderr = nil, nil
+	if _, err := s.backend.Run(t.Context(), p); err != nil {
+		t.Errorf("without writers: %v", err)
+	}
+}
+
+var errBroken = errors.New("broken")
+
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errBroken }
+
+func (s *suite) brokenWriter(t *testing.T) {
+	p, _ := process(s.rootfs, "echo", "x")
+	p.Stdout = brokenWriter{}
+	if _, err := s.backend.Run(t.Context(), p); !errors.Is(err, errBroken) {
+		t.Errorf("error is %v, want the writer's", err)
+	}
+}
+
+func (s *suite) parallel(t *testing.T) {
+	// Unless the backend is serial, the processes wait for each other.
+	const n = 4
+	dir := t.TempDir()
+	wait := fmt.Sprintf("while test $(ls /cache | wc -l) -lt %d; do usleep 1000; done", n)
+	if s.limits.Serial {
+		wait = ":"
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var running sync.WaitGroup
+	for i := range n {
+		running.Go(func() {
+			p, out := process(s.rootfs, "sh", "-ec", fmt.Sprintf("echo >/cache/%d; %s; mkdir /mine; echo %d >/mine/f", i, wait, i))
+			p.Mounts = []isolation.Mount{{Type: isolation.MountCache, Target: "/cache", HostDir: dir}}
+			c, err := s.backend.Run(ctx, p)
+			if err != nil {
+				t.Errorf("%d: %v\n%s", i, err, out)
+				return
+			}
+			if got := readAll(t, c.Root, "mine/f"); got != fmt.Sprintf("%d\n", i) {
+				t.Errorf("%d: wrote %q", i, got)
+			}
+		})
+	}
+	running.Wait()
+}
+
+func (s *suite) chain(t *testing.T) {
+	root := s.rootfs
+	for i := range 5 {
+		p, out := process(root, "sh", "-ec", fmt.Sprintf("mkdir -p /chain; echo %d >>/chain/log; echo %d >/chain/%d; rm -f /chain/%d", i, i, i, i-2))
+		c, err := s.backend.Run(t.Context(), p)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		root = root.Push(c.Root)
+	}
+	p, out := process(root, "sh", "-c", "cat /chain/log; ls /chain")
+	if _, err := s.backend.Run(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	if want := "0\n1\n2\n3\n4\n3\n4\nlog\n"; out.String() != want {
+		t.Errorf("the last process sees %q, want %q", out, want)
+	}
+	if got := readAll(t, root.Parent().Parent().Top(), "chain/log"); got != "0\n1\n2\n" {
+		t.Errorf("the layer of the third process has %q", got)
+	}
+	s.checkMerged(t, root)
+}
+
+func (s *suite) unmodified(t *testing.T) {
+	root := s.rootfs.Push(Layer(t, Dir("data", 0o755), File("data/f", 0o644, "x")))
+	for range 2 {
+		p, out := process(root, "sh", "-ec", "cat /data/f; echo y >/data/f; rm -r /etc; echo >/new; test ! -e /new2; echo >/new2")
+		p.Mounts = nil
+		_, err := s.backend.Run(t.Context(), p)
+		// The provided files in /etc cannot be removed.
+		if err == nil || !strings.HasPrefix(out.String(), "x") {
+			t.Errorf("error %v, output %q", err, out)
+		}
+	}
+	s.checkMerged(t, root)
+}

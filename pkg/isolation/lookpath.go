@@ -1,0 +1,76 @@
+package isolation
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+)
+
+// LookPath finds the program that name stands for, as execvp(3) and Docker do: a name with a
+// slash is a path; any other is looked for in the directories of PATH in env, where an empty one
+// means the current directory. check says whether a path is an executable file for the
+// process; its errors should match fs.ErrNotExist or fs.ErrPermission.
+//
+// Of a program that is there but cannot be executed, the error matches fs.ErrPermission;
+// of one that is nowhere, fs.ErrNotExist.
+func LookPath(name string, env []string, check func(path string) error) (string, error) {
+	if strings.Contains(name, "/") {
+		if err := check(name); err != nil {
+			return "", fmt.Errorf("exec: %q: %w", name, err)
+		}
+		return name, nil
+	}
+	var denied error
+	if name != "" {
+		for _, dir := range strings.Split(getenv(env, "PATH"), ":") {
+			if dir == "" {
+				dir = "."
+			}
+			path := dir + "/" + name
+			err := check(path)
+			if err == nil {
+				return path, nil
+			}
+			if errors.Is(err, fs.ErrPermission) && denied == nil {
+				denied = fmt.Errorf("exec: %q: %w", path, err)
+			}
+		}
+	}
+	if denied != nil {
+		return "", denied
+	}
+	return "", &notFoundError{name}
+}
+
+// notFoundError has the wording that users of Docker know.
+type notFoundError struct{ name string }
+
+func (e *notFoundError) Error() string {
+	return fmt.Sprintf("exec: %q: executable file not found in $PATH", e.name)
+}
+
+func (e *notFoundError) Is(target error) bool { return target == fs.ErrNotExist }
+
+// getenv returns the last value of a variable, as the C library of most systems would not see
+// duplicates otherwise.
+func getenv(env []string, name string) string {
+	value := ""
+	for _, kv := range env {
+		if k, v, ok := strings.Cut(kv, "="); ok && k == name {
+			value = v
+		}
+	}
+	return value
+}
+
+// StartError is the ExitError of a process that could not be started, with the codes that shells
+// and Docker use: 127 if the program does not exist, 126 if it cannot be executed.
+func StartError(args []string, err error) *ExitError {
+	code := 126
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		code = 127
+	}
+	return &ExitError{Code: code, Args: args, Err: err}
+}

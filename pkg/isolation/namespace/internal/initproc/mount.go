@@ -1,0 +1,165 @@
+package initproc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Everything here mounts by descriptor (fsopen(2), open_tree(2), move_mount(2)): a path that is
+// given to mount(2) would be resolved again, outside of the rules for paths of an image.
+
+func makePrivate() error {
+	return unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
+}
+
+// option is one parameter of a new filesystem.
+type option struct{ key, value string }
+
+// newMount makes a detached mount of a new in-kernel filesystem.
+func newMount(fstype string, attrs int, options ...option) (fd int, err error) {
+	fs, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("%s: fsopen: %w", fstype, err)
+	}
+	defer unix.Close(fs)
+	for _, o := range options {
+		if o.value == "" {
+			err = unix.FsconfigSetFlag(fs, o.key)
+		} else {
+			err = unix.FsconfigSetString(fs, o.key, o.value)
+		}
+		if err != nil {
+			return -1, fmt.Errorf("%s: option %s=%s: %w", fstype, o.key, o.value, err)
+		}
+	}
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return -1, fmt.Errorf("%s: %w", fstype, err)
+	}
+	fd, err = unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attrs)
+	if err != nil {
+		return -1, fmt.Errorf("%s: fsmount: %w", fstype, err)
+	}
+	return fd, nil
+}
+
+// cloneMount makes a detached mount of what is at path already, relative to dirfd: a bind mount
+// that is not attached yet. path may be empty for dirfd itself.
+func cloneMount(dirfd int, path string, recursive bool) (fd int, err error) {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_EMPTY_PATH)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	fd, err = unix.OpenTree(dirfd, path, flags)
+	if err != nil {
+		return -1, fmt.Errorf("open_tree %s: %w", path, err)
+	}
+	return fd, nil
+}
+
+// attach puts a detached mount over what target refers to.
+func attach(mount, target int) error {
+	err := unix.MoveMount(mount, "", target, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
+	if err != nil {
+		return fmt.Errorf("move_mount: %w", err)
+	}
+	return nil
+}
+
+// restrict adds attributes (MOUNT_ATTR_RDONLY, …) to a mount.
+func restrict(mount int, attrs uint64, recursive bool) error {
+	flags := uint(unix.AT_EMPTY_PATH)
+	if recursive {
+		flags |= unix.AT_RECURSIVE
+	}
+	if err := unix.MountSetattr(mount, "", flags, &unix.MountAttr{Attr_set: attrs}); err != nil {
+		return fmt.Errorf("mount_setattr: %w", err)
+	}
+	return nil
+}
+
+// mountOverlay mounts o at its mount point and returns the root of the mount.
+//
+// The upper directory is to become a layer as it is, so everything is off that would
+// leave something in it that only overlayfs understands: redirected directories,
+// metadata-only copies, an index. "volatile" leaves out all syncing: a build that the machine does
+// not survive is lost in any case, and no upper directory outlives its build.
+func (s *session) mountOverlay(o *Overlay) (root int, err error) {
+	options := []string{
+		"lowerdir=" + strings.Join(o.Lowers, ":"), "upperdir=" + o.Upper, "workdir=" + o.Work,
+		"redirect_dir=nofollow", "metacopy=off", "index=off", "xino=off", "volatile",
+	}
+	if strings.HasPrefix(string(s.spec.Xattrs), "user.") {
+		options = append(options, "userxattr")
+	}
+	// fsconfig(2) takes 256 bytes a value, and one lower directory at a time only since
+	// Linux 6.5; mount(2) takes a page, which the short names fit into.
+	data := strings.Join(options, ",")
+	if len(data) >= os.Getpagesize() {
+		return -1, fmt.Errorf("overlay: %d lower directories do not fit into the options of mount(2)", len(o.Lowers))
+	}
+	if err := unix.Mount("overlay", o.Mountpoint, "overlay", 0, data); err != nil {
+		return -1, fmt.Errorf("overlay: %w", err)
+	}
+	return openDir(unix.AT_FDCWD, o.Mountpoint)
+}
+
+func openDir(dirfd int, path string) (int, error) {
+	fd, err := unix.Openat(dirfd, path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("opening %s: %w", path, err)
+	}
+	return fd, nil
+}
+
+// mounted is an attached mount.
+type mounted struct {
+	fd     int
+	target string
+}
+
+// attachAt attaches a detached mount at target inside the root, making a mount point if there
+// is none: a directory or a file, as the mount's own root is.
+func (s *session) attachAt(mount int, target string) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(mount, &st); err != nil {
+		return err
+	}
+	point, err := s.stubs.place(target, st.Mode&unix.S_IFMT == unix.S_IFDIR)
+	if err != nil {
+		return fmt.Errorf("mount point %s: %w", target, err)
+	}
+	defer unix.Close(point)
+	if err := attach(mount, point); err != nil {
+		return fmt.Errorf("at %s: %w", target, err)
+	}
+	s.mounts = append(s.mounts, mounted{mount, target})
+	return nil
+}
+
+// detachAll takes all mounts inside the root away, last first.
+func (s *session) detachAll() error {
+	// The command may have hidden the new /proc, but not the one that was open
+	// before.
+	self, err := unix.Openat(s.host.proc, "self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(self)
+	if err := unix.Fchdir(self); err != nil {
+		return err
+	}
+	var errs []error
+	for i := len(s.mounts) - 1; i >= 0; i-- {
+		m := s.mounts[i]
+		err := unix.Unmount(fmt.Sprint(m.fd), unix.MNT_DETACH)
+		// EINVAL: the command itself had the right to unmount it.
+		if err != nil && !errors.Is(err, unix.EINVAL) {
+			errs = append(errs, fmt.Errorf("unmounting %s: %w", m.target, err))
+		}
+	}
+	return errors.Join(append(errs, unix.Chdir("/"))...)
+}

@@ -1,0 +1,191 @@
+package initproc
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// mountRoot mounts the root filesystem, and beside it a filesystem in memory that holds the
+// files to be provided, so that secrets reach no disk.
+func (s *session) mountRoot() error {
+	unix.Umask(0)
+	root, err := s.mountOverlay(&s.spec.Root)
+	if err != nil {
+		return err
+	}
+	s.stubs.root = root
+	memory, err := newMount("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, option{"mode", "0700"})
+	if err != nil {
+		return err
+	}
+	scratch, err := openDir(unix.AT_FDCWD, s.spec.Scratch)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(scratch)
+	s.host.memory = memory
+	return attach(memory, scratch)
+}
+
+// makeCwd makes the working directory in the root itself, before anything is mounted in it: a
+// missing one becomes part of the layer.
+func (s *session) makeCwd() error {
+	fd, err := s.cwd()
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
+// enterCwd goes to the working directory, which a mount may have hidden.
+func (s *session) enterCwd() error {
+	path, err := s.cwd()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(path)
+	return unix.Fchdir(path)
+}
+
+func (s *session) cwd() (int, error) {
+	return ensure(s.stubs.root, s.spec.Cwd, true, func(parent int, name string, dir bool) error {
+		if err := unix.Mkdirat(parent, name, 0o755); err != nil {
+			return err
+		}
+		return unix.Fchownat(parent, name, int(s.spec.UID), int(s.spec.GID), unix.AT_SYMLINK_NOFOLLOW)
+	})
+}
+
+// mountFiles puts the provided files over the root's own, read-only.
+func (s *session) mountFiles() error {
+	for i := range s.spec.Files {
+		if err := s.mountFile(&s.spec.Files[i]); err != nil {
+			return fmt.Errorf("%s: %w", s.spec.Files[i].Path, err)
+		}
+	}
+	return nil
+}
+
+// mountFile puts a file in memory over f.Path.
+func (s *session) mountFile(f *File) error {
+	name := strconv.Itoa(s.host.files)
+	s.host.files++
+	if err := makeFile(s.host.memory, name, f.Data, 0o600); err != nil {
+		return err
+	}
+	if err := unix.Fchownat(s.host.memory, name, int(f.UID), int(f.GID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if err := unix.Fchmodat(s.host.memory, name, f.Mode, 0); err != nil {
+		return err
+	}
+	m, err := cloneMount(s.host.memory, name, false)
+	if err != nil {
+		return err
+	}
+	if err := restrict(m, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, false); err != nil {
+		return err
+	}
+	return s.attachAt(m, f.Path)
+}
+
+// mountAll mounts what the RUN asked for. Mounts become read-only only when all of them are in
+// place, because one may need a mount point inside another.
+func (s *session) mountAll() error {
+	for i := range s.spec.Mounts {
+		m := &s.spec.Mounts[i]
+		if m.Secret != nil {
+			if err := s.mountFile(m.Secret); err != nil {
+				return fmt.Errorf("%s: %w", m.Target, err)
+			}
+			continue
+		}
+		fd, err := s.source(m)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.Target, err)
+		}
+		if err := s.attachAt(fd, m.Target); err != nil {
+			return err
+		}
+		if m.ReadOnly {
+			s.frozen = append(s.frozen, fd)
+		}
+	}
+	for _, fd := range s.frozen {
+		if err := restrict(fd, unix.MOUNT_ATTR_RDONLY, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// source makes the detached mount that m shows.
+func (s *session) source(m *Mount) (int, error) {
+	switch {
+	case m.Overlay != nil:
+		root, err := s.mountOverlay(m.Overlay)
+		if err != nil {
+			return -1, err
+		}
+		defer unix.Close(root)
+		return selectMount(root, m.Selector)
+	case m.Dir != "":
+		root, err := openDir(unix.AT_FDCWD, m.Dir)
+		if err != nil {
+			return -1, err
+		}
+		defer unix.Close(root)
+		return selectMount(root, m.Selector)
+	case m.Socket != "":
+		return cloneMount(unix.AT_FDCWD, m.Socket, false)
+	case m.Tmpfs != nil:
+		var options []option
+		if m.Tmpfs.Size > 0 {
+			options = append(options, option{"size", strconv.FormatInt(m.Tmpfs.Size, 10)})
+		}
+		return newMount("tmpfs", unix.MOUNT_ATTR_NOSUID, options...)
+	}
+	return -1, errors.New("mount without a source")
+}
+
+// selectMount makes a detached mount of what is at selector inside root.
+func selectMount(root int, selector string) (int, error) {
+	fd, err := openInside(root, selector, unix.O_PATH)
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(fd)
+	return cloneMount(fd, "", false)
+}
+
+// enterRoot makes the root filesystem the root of this process, and of its namespace; the
+// host's directories are then out of reach, except by the descriptors that are open.
+func (s *session) enterRoot() error {
+	if err := unix.Fchdir(s.stubs.root); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("pivot_root: %w", err)
+	}
+	// The old root is now mounted over the new one.
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("leaving the old root: %w", err)
+	}
+	return unix.Chdir("/")
+}
+
+// leave takes the mounts away and removes the mount points that were made for them.
+func (s *session) leave() error {
+	for _, fd := range s.frozen { // there may be mount points in them
+		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}); err != nil {
+			return fmt.Errorf("mount_setattr: %w", err)
+		}
+	}
+	if err := s.detachAll(); err != nil {
+		return err
+	}
+	return s.stubs.remove()
+}

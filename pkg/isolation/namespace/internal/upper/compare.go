@@ -1,0 +1,104 @@
+package upper
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/tree"
+)
+
+// compare finds out whether f, which is name in the open directory dir, is what the lower layers
+// have there anyway: overlayfs copies a file up when it is opened for writing, touched
+// with the same time, or given the owner that it has.
+func (s *scanner) compare(dir int, name string, f *found, lower *tree.Node) error {
+	if lower == nil {
+		return nil
+	}
+	e := lower.Entry()
+	if s.NoDevices && f.Type == layer.Regular && f.Size == 0 && (e.Type == layer.CharDevice || e.Type == layer.BlockDevice) {
+		f.Type, f.Major, f.Minor, f.Stamp = e.Type, e.Major, e.Minor, layer.Stamp{}
+	}
+	if !sameMetadata(&f.Entry, e) {
+		return nil
+	}
+	if f.Type != layer.Regular || f.Size == 0 {
+		f.same = true
+		return nil
+	}
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	file := os.NewFile(uintptr(fd), name)
+	defer file.Close()
+	content, err := lower.Open(s.ctx)
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	f.same, err = sameContent(file, content)
+	return err
+}
+
+// sameMetadata compares everything but names and content. The times of links and devices
+// count too: nothing changes them in passing.
+func sameMetadata(a, b *layer.Entry) bool {
+	if a.Type != b.Type || a.UID != b.UID || a.GID != b.GID || a.Size != b.Size ||
+		a.Link != b.Link && a.Type == layer.Symlink || a.Major != b.Major || a.Minor != b.Minor ||
+		a.Mode != b.Mode && a.Type != layer.Symlink || !unixTime(a).Equal(unixTime(b)) {
+		return false
+	}
+	return containsAll(a.Xattrs, b.Xattrs) && containsAll(b.Xattrs, a.Xattrs)
+}
+
+// containsAll reports whether b has all portable attributes of a.
+func containsAll(a, b map[string]string) bool {
+	for name, value := range a {
+		if other, ok := b[name]; portable(name) && (!ok || other != value) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameContent compares two streams to the end.
+func sameContent(a, b io.Reader) (bool, error) {
+	const size = 64 << 10
+	ra, rb := bufio.NewReaderSize(a, size), bufio.NewReaderSize(b, size)
+	for {
+		pa, errA := ra.Peek(size)
+		pb, errB := rb.Peek(size)
+		for _, err := range []error{errA, errB} {
+			if err != nil && !errors.Is(err, io.EOF) {
+				return false, fmt.Errorf("comparing: %w", err)
+			}
+		}
+		if string(pa) != string(pb) {
+			return false, nil
+		}
+		if len(pa) < size {
+			return true, nil
+		}
+		if _, err := ra.Discard(size); err != nil {
+			return false, err
+		}
+		if _, err := rb.Discard(size); err != nil {
+			return false, err
+		}
+	}
+}
+
+// unixTime is the time that an unpacked entry has; no time is the beginning of Unix time.
+func unixTime(e *layer.Entry) time.Time {
+	if e.ModTime.IsZero() {
+		return time.Unix(0, 0)
+	}
+	return e.ModTime
+}

@@ -1,0 +1,274 @@
+package namespace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/initproc"
+	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/upper"
+	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/tree"
+)
+
+// defaultShmSize is the size of /dev/shm that Docker gives, in bytes.
+const defaultShmSize = 64 << 20
+
+// Run implements [isolation.Backend].
+func (b *Backend) Run(ctx context.Context, p *isolation.Process) (*isolation.Changes, error) {
+	if err := b.check(p); err != nil {
+		return nil, err
+	}
+	limits, err := b.rlimits(p.Ulimits)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{backend: b, process: p, name: "r" + b.id()}
+	if err := r.makeDirs(); err != nil {
+		return nil, errors.Join(err, r.remove(nil))
+	}
+	changes, err := r.do(ctx, limits)
+	if err := errors.Join(err, r.remove(changes)); err != nil {
+		return nil, err
+	}
+	return changes, nil
+}
+
+// run is one process on its way.
+type run struct {
+	backend *Backend
+	process *isolation.Process
+	name    string // of its directory in that of the backend
+	spec    initproc.Spec
+	// overlays are the overlay mounts: of the root, and of the bind mounts by their
+	// position.
+	root   *stack
+	mounts map[int]*stack
+	agents agents
+}
+
+// stack is a tree that is mounted with an upper directory over it.
+type stack struct {
+	tree    *tree.Tree
+	overlay *initproc.Overlay
+}
+
+func (r *run) path(name string) string { return filepath.Join(r.backend.dir, name) }
+
+func (r *run) makeDirs() error {
+	r.spec.Scratch = filepath.Join(r.name, "s")
+	for _, dir := range []string{r.name, r.spec.Scratch} {
+		if err := os.Mkdir(r.path(dir), 0o700); err != nil {
+			return fmt.Errorf("isolation: %w", err)
+		}
+	}
+	return nil
+}
+
+// remove removes everything of the run but the upper directories that have become layers.
+func (r *run) remove(c *isolation.Changes) error {
+	err := r.agents.close()
+	if c == nil {
+		return errors.Join(err, os.RemoveAll(r.path(r.name)))
+	}
+	for _, s := range r.stacks() {
+		err = errors.Join(err, os.RemoveAll(r.path(s.overlay.Work)), os.Remove(r.path(s.overlay.Mountpoint)))
+	}
+	return errors.Join(err, os.Remove(r.path(r.spec.Scratch)))
+}
+
+func (r *run) stacks() []*stack {
+	all := []*stack{r.root}
+	for _, s := range r.mounts {
+		all = append(all, s)
+	}
+	return all
+}
+
+func (r *run) do(ctx context.Context, limits []initproc.Rlimit) (*isolation.Changes, error) {
+	if err := r.prepare(ctx, limits); err != nil {
+		return nil, err
+	}
+	flags := uintptr(0)
+	if r.process.Network == isolation.NetworkNone {
+		flags |= unix.CLONE_NEWNET
+	}
+	kills := oomKills()
+	p := r.process
+	report, err := spawn(ctx, r.backend.mode, r.backend.dir, &r.spec, flags, streams{p.Stdin, p.Stdout, p.Stderr})
+	if err != nil {
+		return nil, err
+	}
+	if err := outcome(p, report, oomKills() > kills); err != nil {
+		return nil, err
+	}
+	return r.collect(ctx)
+}
+
+// outcome turns a report into the error that the contract asks for.
+func outcome(p *isolation.Process, r *initproc.Report, oomKilled bool) error {
+	switch {
+	case r.Error != "":
+		return &setUpError{step: r.Step, text: r.Error, errno: r.Errno}
+	case r.StartError != "":
+		return &isolation.ExitError{Code: r.Code, Args: p.Args, Err: errors.New(r.StartError)}
+	case r.Code != 0:
+		// A shell reports that its child was killed by SIGKILL as 137.
+		oom := oomKilled && r.Code == 128+int(unix.SIGKILL)
+		return &isolation.ExitError{Code: r.Code, Signal: r.Signal, OOM: oom, Args: p.Args}
+	}
+	return nil
+}
+
+// setUpError says which step before the process failed.
+type setUpError struct {
+	step, text string
+	errno      unix.Errno
+}
+
+func (e *setUpError) Error() string { return "isolation: " + e.step + ": " + e.text }
+
+func (e *setUpError) Unwrap() error {
+	if e.errno == 0 {
+		return nil
+	}
+	return e.errno
+}
+
+// prepare unpacks what is needed and writes the instructions.
+func (r *run) prepare(ctx context.Context, limits []initproc.Rlimit) error {
+	p, b := r.process, r.backend
+	g, gctx := errgroup.WithContext(ctx)
+	var err error
+	if r.root, err = r.stack(g, gctx, p.Root, 0); err != nil {
+		return errors.Join(err, g.Wait())
+	}
+	r.mounts = map[int]*stack{}
+	for i := range p.Mounts {
+		if p.Mounts[i].Type != isolation.MountBind {
+			continue
+		}
+		if r.mounts[i], err = r.stack(g, gctx, p.Mounts[i].Tree, i+1); err != nil {
+			return errors.Join(err, g.Wait())
+		}
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	s := &r.spec
+	s.FreshProc, s.Xattrs = b.mode.freshProc, b.mode.xattrs
+	s.Root = *r.root.overlay
+	s.ShmSize = p.ShmSize
+	if s.ShmSize == 0 {
+		s.ShmSize = defaultShmSize
+	}
+	s.Loopback = p.Network == isolation.NetworkNone
+	s.Args, s.Env, s.Cwd = p.Args, p.Env, p.Cwd
+	s.UID, s.GID, s.Groups = p.User.UID, p.User.GID, p.User.Groups
+	s.Rlimits, s.Unmasked = limits, p.Insecure
+	s.Capabilities = r.capabilities()
+	if err := r.files(); err != nil {
+		return err
+	}
+	return r.prepareMounts(ctx)
+}
+
+// capabilities is the bounding set of the process. The capabilities that a user namespace of its
+// own gives reach no further than the namespace.
+func (r *run) capabilities() isolation.Capabilities {
+	m := r.backend.mode
+	switch {
+	case !r.process.Insecure:
+		return m.capabilities & isolation.DefaultCapabilities()
+	case m.userNamespace:
+		return ^isolation.Capabilities(0)
+	}
+	return m.capabilities
+}
+
+// files renders the files of /etc that are provided.
+func (r *run) files() error {
+	r.spec.Hostname = r.process.Hostname
+	if r.spec.Hostname == "" {
+		r.spec.Hostname = isolation.DefaultHostname
+	}
+	resolv, err := isolation.ResolvConf()
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		path string
+		data []byte
+	}{
+		{"/etc/hosts", isolation.HostsFile(r.spec.Hostname, r.process.Hosts)},
+		{"/etc/hostname", []byte(r.spec.Hostname + "\n")},
+		{"/etc/resolv.conf", resolv},
+	} {
+		r.spec.Files = append(r.spec.Files, initproc.File{Path: f.path, Data: f.data, Mode: 0o644})
+	}
+	return nil
+}
+
+// stack starts to unpack t in g and makes the directories of the n-th overlay mount over it.
+func (r *run) stack(g *errgroup.Group, ctx context.Context, t *tree.Tree, n int) (*stack, error) {
+	o, err := makeOverlay(r.backend.dir, r.name, n)
+	if err != nil {
+		return nil, err
+	}
+	g.Go(func() error {
+		view, err := t.View(ctx)
+		if err != nil {
+			return err
+		}
+		if err := r.backend.unpacker.Root(r.path(o.Upper), view.Root().Entry()); err != nil {
+			return err
+		}
+		o.Lowers, err = r.backend.materialise(ctx, t)
+		return err
+	})
+	return &stack{tree: t, overlay: o}, nil
+}
+
+// collect reads the changes of the root and of the mounts that asked for it.
+func (r *run) collect(ctx context.Context) (_ *isolation.Changes, err error) {
+	c := &isolation.Changes{Outputs: map[int]layer.Layer{}}
+	if c.Root, err = r.changes(ctx, r.root); err != nil {
+		return nil, err
+	}
+	for i, s := range r.mounts {
+		if !r.process.Mounts[i].Output {
+			if err := os.RemoveAll(r.path(s.overlay.Upper)); err != nil {
+				return nil, fmt.Errorf("isolation: %w", err)
+			}
+			continue
+		}
+		if c.Outputs[i], err = r.changes(ctx, s); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// changes reads an upper directory as a layer, which keeps the directory.
+func (r *run) changes(ctx context.Context, s *stack) (layer.Layer, error) {
+	below, err := s.tree.View(ctx)
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(r.path(s.overlay.Upper))
+	if err != nil {
+		return nil, fmt.Errorf("isolation: %w", err)
+	}
+	m := r.backend.mode
+	l, err := upper.Scan(ctx, root, below, upper.Options{Xattrs: m.xattrs, NoDevices: m.noDevices})
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return l, r.backend.keep(l, root)
+}

@@ -1,0 +1,133 @@
+package layer
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Stamp is what stat(2) said of a file when it was indexed. A file whose stamp has changed
+// since is not the file that the index speaks of.
+type Stamp struct {
+	Dev, Ino uint64
+	Size     int64 // bytes
+	ModTime  int64 // nanoseconds since 1970
+}
+
+// StampOf takes the stamp out of what Stat or Lstat returned.
+func StampOf(fi fs.FileInfo) (Stamp, error) {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return Stamp{}, fmt.Errorf("%q: the filesystem gives no inode numbers", fi.Name())
+	}
+	return Stamp{Dev: uint64(st.Dev), Ino: st.Ino, Size: st.Size, ModTime: st.Mtim.Nano()}, nil
+}
+
+// DirFile is an entry whose content lies in a directory of the host.
+type DirFile struct {
+	Entry
+	// Source is the path of the content below the root, "" if it is Entry.Path.
+	Source string
+	// Stamp is required for Regular entries.
+	Stamp Stamp
+}
+
+// FromDir returns the layer whose entries are files and whose contents are read from files
+// below root: a build context, or the upper directory of an overlay mount. No symbolic
+// link leads out of root, and the file itself is never a link that is followed. A file that is
+// not, or no longer, the one of its Stamp gives an error naming it. The layer takes
+// ownership of files; root must stay open as long as the layer is used.
+func FromDir(root *os.Root, files []DirFile) (Layer, error) {
+	entries := make([]Entry, len(files))
+	for i := range files {
+		entries[i] = files[i].Entry
+	}
+	x, err := NewIndex(entries)
+	if err != nil {
+		return nil, err
+	}
+	l := &dir{root: root, index: x, places: make([]dirPlace, len(files))}
+	for i := range files {
+		f := &files[i]
+		if f.Type != Regular {
+			continue
+		}
+		if f.Size != f.Stamp.Size {
+			return nil, fmt.Errorf("layer: %q has size %d but its stamp says %d", f.Path, f.Size, f.Stamp.Size)
+		}
+		at, _ := x.Find(f.Path)
+		l.places[at] = dirPlace{source: f.Source, stamp: f.Stamp}
+	}
+	return l, nil
+}
+
+type dir struct {
+	root   *os.Root
+	index  *Index
+	places []dirPlace // by position in the index
+}
+
+type dirPlace struct {
+	source string
+	stamp  Stamp
+}
+
+func (l *dir) Index(context.Context) (*Index, error) { return l.index, nil }
+
+func (l *dir) Open(ctx context.Context, path string) (io.ReadCloser, error) {
+	return openByPath(ctx, l, path)
+}
+
+func (l *dir) OpenAt(_ context.Context, i int) (io.ReadCloser, error) {
+	e, err := l.index.checkRegular(i)
+	if err != nil {
+		return nil, err
+	}
+	place := &l.places[i]
+	source := place.source
+	if source == "" {
+		source = e.Path
+	}
+	// O_NONBLOCK: should a fifo have taken the file's place, opening it must not
+	// wait for a writer.
+	f, err := l.root.OpenFile(source, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("reading %q: %w", e.Path, err)
+	}
+	unchanged := func() error { return place.stamp.verify(f, e.Path) }
+	if err := unchanged(); err != nil {
+		_ = f.Close() // opened for reading: nothing can be lost
+		return nil, err
+	}
+	return newExactReader(f, e.Path, e.Size, unchanged), nil
+}
+
+// ChangedError says that a file is no longer the one that was indexed.
+type ChangedError struct {
+	Path string
+}
+
+// Error implements error.
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("%q changed while it was being read", e.Path)
+}
+
+func (s Stamp) verify(f *os.File, path string) error {
+	fi, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("reading %q: %w", path, err)
+	}
+	now, err := StampOf(fi)
+	if err != nil {
+		return err
+	}
+	if now != s || !fi.Mode().IsRegular() {
+		return &ChangedError{Path: path}
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+package op
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"syscall"
+
+	"github.com/moby/sys/user"
+)
+
+// maxUserFile is the size that BuildKit reads of /etc/passwd and /etc/group, in bytes.
+const maxUserFile = 10 << 20
+
+// ids is a numeric owner.
+type ids struct{ uid, gid uint32 }
+
+// resolve looks the owner's names up in the drafts that load gives for their inputs. As in
+// BuildKit, a user brings its group with it (by number: the same number), a group overrides
+// that, and a name that does not exist is root's. A nil owner gives nil.
+func (o *Owner) resolve(ctx context.Context, load func(input int) (*draft, error)) (*ids, error) {
+	if o == nil {
+		return nil, nil
+	}
+	var own ids
+	if u := o.User; u != nil {
+		var err error
+		if own, err = u.user(ctx, load); err != nil {
+			return nil, fmt.Errorf("look up user %q: %w", u.Name, err)
+		}
+	}
+	if g := o.Group; g != nil {
+		gid, found, err := g.group(ctx, load)
+		if err != nil {
+			return nil, fmt.Errorf("look up group %q: %w", g.Name, err)
+		}
+		if found {
+			own.gid = gid
+		}
+	}
+	return &own, nil
+}
+
+func (p *Principal) user(ctx context.Context, load func(int) (*draft, error)) (ids, error) {
+	if p.Name == "" {
+		return ids{p.ID, p.ID}, nil
+	}
+	var own ids
+	err := readUserFile(ctx, load, p.Input, "/etc/passwd", func(r io.Reader) error {
+		users, err := user.ParsePasswdFilter(r, func(u user.User) bool { return u.Name == p.Name })
+		if err == nil && len(users) > 0 {
+			own = ids{uint32(users[0].Uid), uint32(users[0].Gid)}
+		}
+		return err
+	})
+	return own, err
+}
+
+func (p *Principal) group(ctx context.Context, load func(int) (*draft, error)) (gid uint32, found bool, err error) {
+	if p.Name == "" {
+		return p.ID, true, nil
+	}
+	err = readUserFile(ctx, load, p.Input, "/etc/group", func(r io.Reader) error {
+		groups, err := user.ParseGroupFilter(r, func(g user.Group) bool { return g.Name == p.Name })
+		if err == nil && len(groups) > 0 {
+			gid, found = uint32(groups[0].Gid), true
+		}
+		return err
+	})
+	return gid, found, err
+}
+
+// readUserFile passes the file at p in an input to parse, unless there is none.
+func readUserFile(ctx context.Context, load func(int) (*draft, error), input int, p string, parse func(io.Reader) error) (err error) {
+	d, err := load(input)
+	if err != nil {
+		return err
+	}
+	real, err := d.rootPath(p)
+	if errors.Is(err, syscall.ENOTDIR) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ino, err := d.lstat(real)
+	if isNotExist(err) || errors.Is(err, syscall.ENOTDIR) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if !ino.isRegular() {
+		return fmt.Errorf("%s is not a regular file", p)
+	}
+	if ino.meta.Size > maxUserFile {
+		return fmt.Errorf("%s exceeds %d bytes", p, maxUserFile)
+	}
+	r, err := ino.body.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	return parse(r)
+}

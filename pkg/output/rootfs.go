@@ -1,0 +1,100 @@
+package output
+
+import (
+	"context"
+	"io"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/slipway-build/slipway/pkg/image"
+	"github.com/slipway-build/slipway/pkg/layer"
+)
+
+// Tar writes the root filesystem as a tar. With several platforms each is in a directory of
+// its own, "linux_amd64".
+type Tar struct{ file file }
+
+// NewTar returns the output for the file dest, "-" being the standard output.
+func NewTar(dest string, stdout io.Writer) *Tar { return &Tar{file{dest, stdout}} }
+
+// String implements Output.
+func (t *Tar) String() string { return "writing tar " + t.file.dest }
+
+// Prepare implements Output.
+func (t *Tar) Prepare(ctx context.Context, b *image.Built) (Pending, error) {
+	return t.file.prepare(func(w io.Writer) error {
+		l, err := flatten(ctx, b, b.Index() != nil)
+		if err != nil {
+			return err
+		}
+		_, err = layer.WriteTar(ctx, w, l)
+		return err
+	})
+}
+
+// flatten is the root filesystem as one layer. With split each platform is in its own directory.
+func flatten(ctx context.Context, b *image.Built, split bool) (layer.Layer, error) {
+	var files []layer.File
+	for _, img := range b.Images() {
+		prefix := ""
+		if split {
+			prefix = platformDir(img.Platform())
+			files = append(files, layer.File{Entry: layer.Entry{Path: prefix, Type: layer.Directory, Mode: 0o755, ModTime: time.Unix(0, 0)}})
+			prefix += "/"
+		}
+		own, err := flattenImage(ctx, img, prefix)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, own...)
+	}
+	l, err := layer.New(files)
+	if err != nil {
+		return nil, err
+	}
+	if epoch := b.Options().Epoch; epoch != nil {
+		return layer.Clamp(l, *epoch), nil
+	}
+	return l, nil
+}
+
+func flattenImage(ctx context.Context, img *image.Image, prefix string) ([]layer.File, error) {
+	view, err := img.Tree().View(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var files []layer.File
+	first := map[*layer.Entry]string{} // the entry is the identity of the inode
+	for p, n := range view.Walk("") {
+		if p == "" {
+			continue
+		}
+		f := layer.File{Entry: *n.Entry()}
+		f.Path = prefix + p
+		f.Opaque = false
+		if !n.IsDir() && n.Linked() {
+			if target, ok := first[n.Entry()]; ok {
+				f.Entry = layer.Entry{Path: f.Path, Type: layer.Hardlink, Link: target}
+				files = append(files, f)
+				continue
+			}
+			first[n.Entry()] = f.Path
+		}
+		if n.IsRegular() {
+			f.Content = layer.From(n.Layer(), n.Entry().Path)
+		}
+		files = append(files, f)
+	}
+	return files, nil
+}
+
+// platformDir is a platform as a directory name, as BuildKit writes it.
+func platformDir(p v1.Platform) string {
+	dir := p.OS + "_" + p.Architecture
+	if p.Variant != "" {
+		dir += "_" + p.Variant
+	}
+	return strings.ReplaceAll(dir, "/", "_")
+}

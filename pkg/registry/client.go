@@ -1,0 +1,121 @@
+// Package registry reads base images, from registries and from local layouts and archives,
+// and holds the connections over which images are pushed.
+//
+// Images are lazy: resolving one fetches its manifest and config, and each layer's blob is
+// fetched when somebody reads it, once.
+package registry
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/slipway-build/slipway/pkg/layer"
+)
+
+// Client is all of a build's traffic with registries. What it resolved once stays resolved: a
+// tag that moves while a build runs does not split the build. It is safe for concurrent use.
+type Client struct {
+	// ctx bounds what outlives the call that asked for it: lazy layers, and lookups
+	// that several callers wait for.
+	ctx  context.Context
+	opts Options
+
+	hosts  *hostTransports
+	pusher *remote.Pusher
+
+	sessions memo[sessionKey, *session]
+	layouts  memo[string, source]
+	images   memo[imageKey, *Image]
+	layers   memo[layerKey, layer.Layer]
+}
+
+// New returns the client of one build, which ends with ctx. Nothing is contacted yet.
+func New(ctx context.Context, o Options) (*Client, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	o.Retry = o.Retry.withDefaults()
+	if o.Keychain == nil {
+		o.Keychain = authn.DefaultKeychain
+	}
+	if o.Warn == nil {
+		o.Warn = func(string) {}
+	}
+	c := &Client{ctx: ctx, opts: o, hosts: newHostTransports(o.Hosts)}
+	pusher, err := remote.NewPusher(
+		remote.WithTransport(verifyPut{c.roundTripper(o.Push)}),
+		remote.WithAuthFromKeychain(o.Keychain),
+		remote.WithUserAgent(o.UserAgent),
+		remote.WithNondistributable,
+		remote.WithJobs(uploads),
+		// Requests are repeated by our own transport, which honours
+		// Retry-After; what is left for the library is to start an upload again
+		// whose body broke off, which only it can.
+		remote.WithRetryStatusCodes(),
+		remote.WithRetryPredicate(isBrokenUpload),
+		remote.WithRetryBackoff(remote.Backoff{
+			Duration: o.Retry.Base, Factor: 2, Jitter: 0.5, Steps: o.Retry.Attempts, Cap: o.Retry.Max,
+		}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("registry client: %w", err)
+	}
+	c.pusher = pusher
+	return c, nil
+}
+
+// uploads is how many blobs are sent to one repository at once. More than a few do not make
+// one pod's network faster, and registries limit them.
+const uploads = 4
+
+// ParseReference parses an image reference as Docker understands it. Where the client may use
+// plain HTTP for pulling, so may the reference.
+func (c *Client) ParseReference(ref string) (name.Reference, error) {
+	return c.parse(ref, c.opts.Pull)
+}
+
+// ParseDestination is ParseReference for pushing.
+func (c *Client) ParseDestination(ref string) (name.Reference, error) {
+	return c.parse(ref, c.opts.Push)
+}
+
+func (c *Client) parse(ref string, access Access) (name.Reference, error) {
+	var opts []name.Option
+	host, _, _ := strings.Cut(ref, "/")
+	if access.PlainHTTP || c.opts.Hosts[host].PlainHTTP {
+		opts = append(opts, name.Insecure)
+	}
+	// "repo:tag@digest" is parsed without its tag, which says nothing that the
+	// digest does not.
+	r, err := name.ParseReference(ref, opts...)
+	if err != nil {
+		return nil, &Error{Op: "parsing image reference", Ref: ref, Kind: Invalid, Err: err}
+	}
+	return r, nil
+}
+
+// roundTripper is the way to all registries, without credentials.
+func (c *Client) roundTripper(access Access) http.RoundTripper {
+	return &retryTransport{
+		inner: c.hosts.roundTripper(access.SkipTLSVerify),
+		retry: c.opts.Retry,
+		warn:  c.opts.Warn,
+	}
+}
+
+// authenticated is the way to one repository for reading.
+func (c *Client) authenticated(ctx context.Context, repo name.Repository, access Access) (http.RoundTripper, error) {
+	auth, err := authn.Resolve(ctx, c.opts.Keychain, repo)
+	if err != nil {
+		return nil, fmt.Errorf("looking for credentials: %w", err)
+	}
+	rt := transport.NewUserAgent(c.roundTripper(access), c.opts.UserAgent)
+	return transport.NewWithContext(ctx, repo.Registry, auth, rt, []string{repo.Scope(transport.PullScope)})
+}

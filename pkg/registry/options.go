@@ -1,0 +1,88 @@
+package registry
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+
+	"github.com/slipway-build/slipway/pkg/state"
+)
+
+// Options configure a [Client]. The zero value pulls anonymously or with the Docker
+// configuration's credentials, over verified TLS, or plain HTTP on loopback.
+type Options struct {
+	// Keychain gives credentials; nil stands for the Docker and Podman configuration
+	// files with their credential helpers. Several sources are joined with
+	// authn.NewMultiKeychain.
+	Keychain authn.Keychain
+	// UserAgent is how requests introduce themselves, "slipway/v1.2.3".
+	UserAgent string
+	// Pull and Push hold for all registries, by direction.
+	Pull, Push Access
+	// Hosts holds for single registries, by the host[:port] that references are written
+	// with, in both directions.
+	Hosts map[string]Host
+	// Layouts are local images by the store name that oci-layout references use: the
+	// path of an OCI layout directory, of a tar of one, or of a docker-save tar.
+	Layouts map[string]string
+	// Retry is how often and how fast failed requests are tried again.
+	Retry Retry
+	// State keeps fetched blobs and the indexes of layers.
+	State *state.Dir
+	// Warn takes one-line notes that a user should see, such as a wait that a registry
+	// asked for; nil drops them.
+	Warn func(message string)
+}
+
+// Access is how connections may be made.
+type Access struct {
+	// PlainHTTP allows unencrypted HTTP where HTTPS does not answer.
+	PlainHTTP bool
+	// SkipTLSVerify accepts any certificate.
+	SkipTLSVerify bool
+}
+
+// Host is what is special about one registry.
+type Host struct {
+	Access
+	// CAFile holds PEM certificates that are trusted beside the system's.
+	CAFile string
+	// CertFile and KeyFile are a PEM client certificate; both or none.
+	CertFile, KeyFile string
+}
+
+// Retry bounds how failed requests are repeated. Zero fields stand for the defaults.
+type Retry struct {
+	// Attempts is how often a request is made altogether; by default 5.
+	Attempts int
+	// Base is the wait after the first failure, by default 500 ms; it doubles with each
+	// further one. Half of each wait is random, so that many builds that failed at one
+	// moment do not all come back at one moment.
+	Base time.Duration
+	// Max is the longest wait, by default 60 s. A registry that asks (Retry-After)
+	// for a longer one is not waited for.
+	Max time.Duration
+}
+
+func (r Retry) withDefaults() Retry {
+	if r.Attempts < 1 {
+		r.Attempts = 5
+	}
+	if r.Base <= 0 {
+		r.Base = 500 * time.Millisecond
+	}
+	if r.Max <= 0 {
+		r.Max = time.Minute
+	}
+	return r
+}
+
+func (o *Options) validate() error {
+	for host, h := range o.Hosts {
+		if (h.CertFile == "") != (h.KeyFile == "") {
+			return fmt.Errorf("registry %s: a client certificate needs both a certificate and a key file", host)
+		}
+	}
+	return nil
+}

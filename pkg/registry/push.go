@@ -1,0 +1,55 @@
+package registry
+
+import (
+	"context"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+// Manifest is an image or an index that can be pushed: a v1.Image or a v1.ImageIndex.
+type Manifest interface {
+	remote.Taggable
+	partial.Describable
+}
+
+// Push sends m under ref, after everything that m refers to. What the repository has is not
+// sent again, and blobs that know another repository of the registry are mounted from there.
+func (c *Client) Push(ctx context.Context, ref name.Reference, m Manifest) error {
+	return wrap("pushing", ref.String(), c.pusher.Push(ctx, ref, m))
+}
+
+// Tag puts m, which has been pushed to the repository already, under a tag.
+func (c *Client) Tag(ctx context.Context, tag name.Tag, m Manifest) error {
+	return wrap("tagging", tag.String(), c.pusher.Put(ctx, tag, m))
+}
+
+// Verify asks the registry what it has under m's digest and compares.
+func (c *Client) Verify(ctx context.Context, repo name.Repository, m Manifest) error {
+	desc, err := partial.Descriptor(m)
+	if err != nil {
+		return err
+	}
+	ref := repo.Digest(desc.Digest.String())
+	return wrap("verifying", ref.String(), c.verify(ctx, repo, *desc))
+}
+
+func (c *Client) verify(ctx context.Context, repo name.Repository, desc v1.Descriptor) error {
+	s, err := c.session(ctx, repo, c.opts.Push)
+	if err != nil {
+		return err
+	}
+	size, digest, err := s.head(ctx, desc.Digest.String())
+	if err != nil {
+		return err
+	}
+	if digest != "" && digest != desc.Digest.String() {
+		return &digestError{what: "manifest in the registry", want: desc.Digest.String(), got: digest}
+	}
+	if size >= 0 && size != desc.Size {
+		return failure(DigestMismatch, "the manifest in the registry has %d bytes, ours %d", size, desc.Size)
+	}
+	return nil
+}

@@ -1,0 +1,159 @@
+package registry
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// hostTransports keeps one connection pool for each way of speaking TLS. Hosts with no
+// settings of their own share one.
+type hostTransports struct {
+	hosts map[string]Host
+
+	mu    sync.Mutex
+	pools map[tlsSettings]*http.Transport
+}
+
+type tlsSettings struct {
+	skipVerify                bool
+	caFile, certFile, keyFile string
+}
+
+func newHostTransports(hosts map[string]Host) *hostTransports {
+	return &hostTransports{hosts: hosts, pools: map[tlsSettings]*http.Transport{}}
+}
+
+// roundTripper sends each request through the pool of its host. With skipVerify no host's
+// certificate is checked.
+func (h *hostTransports) roundTripper(skipVerify bool) http.RoundTripper {
+	return hostRoundTripper{h, skipVerify}
+}
+
+type hostRoundTripper struct {
+	*hostTransports
+	skipVerify bool
+}
+
+// RoundTrip implements http.RoundTripper.
+func (h hostRoundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
+	host := h.hosts[req.URL.Host]
+	t, err := h.pool(tlsSettings{
+		skipVerify: h.skipVerify || host.SkipTLSVerify,
+		caFile:     host.CAFile, certFile: host.CertFile, keyFile: host.KeyFile,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("registry %s: %w", req.URL.Host, err)
+	}
+	return t.RoundTrip(req)
+}
+
+func (h *hostTransports) pool(s tlsSettings) (*http.Transport, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if t, ok := h.pools[s]; ok {
+		return t, nil
+	}
+	conf, err := s.config()
+	if err != nil {
+		return nil, err
+	}
+	t := &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:     true,
+		TLSClientConfig:       conf,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		IdleConnTimeout:       90 * time.Second,
+		MaxIdleConns:          100,
+		MaxIdleConnsPerHost:   32,
+	}
+	h.pools[s] = t
+	return t, nil
+}
+
+func (s tlsSettings) config() (*tls.Config, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: s.skipVerify} //nolint:gosec // the user asked for it by flag
+	if s.caFile != "" {
+		pem, err := os.ReadFile(s.caFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading its certificate: %w", err)
+		}
+		pool, err := x509.SystemCertPool()
+		if err != nil {
+			return nil, fmt.Errorf("reading the system's certificates: %w", err)
+		}
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no PEM certificate", s.caFile)
+		}
+		conf.RootCAs = pool
+	}
+	if s.certFile != "" {
+		cert, err := tls.LoadX509KeyPair(s.certFile, s.keyFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading the client certificate: %w", err)
+		}
+		conf.Certificates = []tls.Certificate{cert}
+	}
+	return conf, nil
+}
+
+// refuseInwardRedirect keeps a registry from sending us to an address inside the network that
+// we run in, such as a cloud's metadata service: a redirect to another host must not name
+// a private address. Addresses behind a DNS name are not looked at.
+func refuseInwardRedirect(req *http.Request, via []*http.Request) error {
+	if len(via) >= 10 {
+		return errors.New("stopped after 10 redirects")
+	}
+	from, to := via[0].URL.Hostname(), req.URL.Hostname()
+	if from == to {
+		return nil
+	}
+	addr, err := netip.ParseAddr(to)
+	if err == nil && (addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsUnspecified()) {
+		return fmt.Errorf("%s redirects to %s, an address of a private network: refused", from, to)
+	}
+	return nil
+}
+
+// verifyPut checks what a registry says it has stored against the manifest that was sent.
+type verifyPut struct{ inner http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (v verifyPut) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := v.inner.RoundTrip(req)
+	if err != nil || !isManifestPut(req) || resp.StatusCode/100 != 2 {
+		return resp, err
+	}
+	answer := resp.Header.Get("Docker-Content-Digest")
+	if answer == "" || req.GetBody == nil {
+		return resp, nil // the push looks the digest up later
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil, errors.Join(err, resp.Body.Close())
+	}
+	sent, _, err := v1.SHA256(body)
+	if err == nil && answer != sent.String() {
+		err = &digestError{what: "manifest that the registry stored", want: sent.String(), got: answer}
+	}
+	if err != nil {
+		return nil, errors.Join(err, resp.Body.Close())
+	}
+	return resp, nil
+}
+
+func isManifestPut(req *http.Request) bool {
+	return req.Method == http.MethodPut && bytes.Contains([]byte(req.URL.Path), []byte("/manifests/"))
+}

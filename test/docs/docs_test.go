@@ -1,0 +1,166 @@
+// Package docs checks that the documentation says what is true: its links lead somewhere, the
+// make targets and the flags that it shows exist.
+package docs
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/slipway-build/slipway/internal/testbin"
+)
+
+const top = "../.."
+
+// pages gives the Markdown files of the repository with their text.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	found := map[string]string{}
+	err := filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && path != top && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "demo-out") {
+			return filepath.SkipDir
+		}
+		if filepath.Ext(path) == ".md" {
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			found[path] = string(data)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) < 5 {
+		t.Fatalf("found only %d pages", len(found))
+	}
+	return found
+}
+
+func TestLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	heading := regexp.MustCompile(`(?m)^#+ (.+)$`)
+	all := pages(t)
+	for page, text := range all {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			target, anchor, _ := strings.Cut(m[1], "#")
+			if strings.Contains(target, "://") {
+				continue
+			}
+			path := page
+			if target != "" {
+				path = filepath.Join(filepath.Dir(page), target)
+			}
+			if _, err := os.Stat(path); err != nil {
+				t.Errorf("%s links to %s: %v", page, m[1], err)
+				continue
+			}
+			if anchor == "" {
+				continue
+			}
+			var anchors []string
+			for _, h := range heading.FindAllStringSubmatch(all[path], -1) {
+				anchors = append(anchors, strings.ReplaceAll(strings.ToLower(h[1]), " ", "-"))
+			}
+			if !slices.Contains(anchors, anchor) {
+				t.Errorf("%s links to %s: that page has no such heading", page, m[1])
+			}
+		}
+	}
+}
+
+func TestMakeTargets(t *testing.T) {
+	makefile, err := os.ReadFile(filepath.Join(top, "Makefile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^([a-z-]+):`).FindAllStringSubmatch(string(makefile), -1) {
+		targets[m[1]] = true
+	}
+	mention := regexp.MustCompile("(?m)(?:^|`)make ([a-z-]+)")
+	mentions := 0
+	for page, text := range pages(t) {
+		for _, m := range mention.FindAllStringSubmatch(text, -1) {
+			mentions++
+			if !targets[m[1]] {
+				t.Errorf("%s mentions make %s, which does not exist", page, m[1])
+			}
+		}
+	}
+	if mentions == 0 {
+		t.Error("no page mentions a make target")
+	}
+}
+
+// flagsOf gives the flags that "slipway build --help" lists, without dashes.
+func flagsOf(t *testing.T) []string {
+	t.Helper()
+	binary, err := testbin.Build(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	help, err := exec.CommandContext(t.Context(), binary, "build", "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var flags []string
+	for line := range strings.Lines(string(help)) {
+		line = strings.TrimSpace(line)
+		if !strings.HasPrefix(line, "-") {
+			continue
+		}
+		for _, m := range regexp.MustCompile(`(?:^|, )--?([A-Za-z][A-Za-z-]*)`).FindAllStringSubmatch(line, -1) {
+			flags = append(flags, m[1])
+		}
+	}
+	if len(flags) < 30 {
+		t.Fatalf("--help lists only %d flags:\n%s", len(flags), help)
+	}
+	return flags
+}
+
+func TestFlags(t *testing.T) {
+	known := flagsOf(t)
+	flag := regexp.MustCompile("[`\\s\"]--?([a-z][a-z-]*)")
+	call := regexp.MustCompile(`slipway build|slipway --|/usr/local/bin/slipway`)
+	documented := map[string]bool{}
+	for page, text := range pages(t) {
+		inCall := false
+		for line := range strings.Lines(text) {
+			table := filepath.Base(page) == "build.md" || filepath.Base(page) == "results.md"
+			switch {
+			case call.MatchString(line):
+				inCall = true
+			case strings.HasPrefix(line, "```"):
+				inCall = false
+			}
+			if !inCall && !(table && strings.HasPrefix(line, "|")) {
+				continue
+			}
+			if _, command, ok := strings.Cut(line, "slipway build"); ok {
+				line = command
+			}
+			for _, m := range flag.FindAllStringSubmatch(line, -1) {
+				documented[m[1]] = true
+				if !slices.Contains(known, m[1]) {
+					t.Errorf("%s shows the flag %s, which slipway build does not have: %s", page, m[1], strings.TrimSpace(line))
+				}
+			}
+		}
+	}
+	for _, f := range known {
+		if !documented[f] && f != "help" && f != "h" && strings.ToLower(f) == f {
+			t.Errorf("no page describes the flag %s", f)
+		}
+	}
+}

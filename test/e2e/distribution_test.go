@@ -1,0 +1,120 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// distribution starts Debian's docker-registry, which most registries descend from, and gives its
+// address and a function for its log so far.
+func distribution(t *testing.T) (host string, log func() string) {
+	t.Helper()
+	needTool(t, "docker-registry")
+	host = unusedAddress(t)
+	dir := t.TempDir()
+	config := filepath.Join(dir, "config.yml")
+	content := fmt.Sprintf("version: 0.1\nlog: {accesslog: {disabled: false}}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %s}\n", dir, host)
+	if err := os.WriteFile(config, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out lockedBuffer
+	cmd := exec.CommandContext(t.Context(), "docker-registry", "serve", config)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// It ends by our signal, so its status says nothing.
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	for range 200 {
+		response, err := http.Get("http://" + host + "/v2/")
+		if err == nil {
+			if err := response.Body.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return host, out.String
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("docker-registry does not answer:\n%s", out.String())
+	return "", nil
+}
+
+// lockedBuffer is a buffer that is written by one goroutine and read by another.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// A push to the common registry's implementation, base image included: what it has already is not
+// sent again, and the tag comes last.
+func TestPushToDistribution(t *testing.T) {
+	host, log := distribution(t)
+	needTool(t, "skopeo")
+	source, base := registryWithBase(t)
+	tool(t, "skopeo", "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false", "docker://"+base, "docker://"+host+"/base/busybox:e2e")
+
+	context := write(t, map[string]string{"Dockerfile": "ARG BASE\nFROM ${BASE}\nCOPY x /x\n", "x": "x"})
+	dir := t.TempDir()
+	build := func(tag string) {
+		t.Helper()
+		mustSlipway(t, dir, "build", "--build-arg", "BASE="+host+"/base/busybox:e2e", "--insecure-registry", host, "--insecure-registry", source, "-t", tag, context)
+	}
+	before := len(log())
+	build(host + "/team/app:v1")
+	requests := apiRequests(log()[before:])
+	if n := len(requests); n == 0 || requests[n-1] != "PUT /v2/team/app/manifests/v1" {
+		t.Errorf("the last request is not the tag's: %q", requests)
+	}
+	fetched := filepath.Join(dir, "fetched")
+	tool(t, "skopeo", "copy", "--quiet", "--src-tls-verify=false", "docker://"+host+"/team/app:v1", "oci:"+fetched+":app")
+	if image := verifyLayout(t, fetched); len(image.manifest.Layers) != 2 {
+		t.Errorf("%d layers, want the base's and one", len(image.manifest.Layers))
+	}
+
+	// The same layers once more, under another tag: nothing is uploaded.
+	before = len(log())
+	build(host + "/team/app:v2")
+	for _, r := range apiRequests(log()[before:]) {
+		if strings.HasPrefix(r, "PATCH ") {
+			t.Errorf("a blob was uploaded that the registry had: %s", r)
+		}
+	}
+}
+
+// apiRequests gives the changing requests in an access log, "METHOD PATH", without queries.
+func apiRequests(log string) []string {
+	var requests []string
+	for line := range strings.Lines(log) {
+		for _, method := range []string{"PUT", "POST", "PATCH"} {
+			if _, rest, ok := strings.Cut(line, `"`+method+" "); ok {
+				path, _, _ := strings.Cut(rest, " ")
+				path, _, _ = strings.Cut(path, "?")
+				requests = append(requests, method+" "+path)
+			}
+		}
+	}
+	return requests
+}

@@ -1,0 +1,135 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/slipway-build/slipway/internal/testbase"
+)
+
+// needTool skips a test without a tool, except where all tools must be there.
+func needTool(t *testing.T, name string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err == nil {
+		return
+	}
+	if os.Getenv("SLIPWAY_REQUIRE_TOOLS") != "" {
+		t.Fatalf("%s is not installed", name)
+	}
+	t.Skipf("%s is not installed", name)
+}
+
+// needRoot skips a test that runs RUN with the namespace backend, or keeps owners of files.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+}
+
+// tool runs another program that must succeed, and gives its output.
+func tool(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	needTool(t, name)
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, errs.Bytes())
+	}
+	return string(out)
+}
+
+// outcome is how a run of slipway ended.
+type outcome struct {
+	code           int
+	stdout, stderr string
+}
+
+// slipway runs the binary in dir with a small environment.
+func slipway(t *testing.T, dir string, args ...string) outcome {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), shared.binary, args...)
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "SLIPWAY_STATE_DIR=" + shared.state, "BUILDKIT_PROGRESS=plain"}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return outcome{cmd.ProcessState.ExitCode(), out.String(), errs.String()}
+}
+
+// mustSlipway runs the binary and expects success.
+func mustSlipway(t *testing.T, dir string, args ...string) outcome {
+	t.Helper()
+	o := slipway(t, dir, args...)
+	if o.code != 0 {
+		t.Fatalf("slipway %s: exit code %d\n%s%s", strings.Join(args, " "), o.code, o.stdout, o.stderr)
+	}
+	return o
+}
+
+// registryWithBase starts a registry and pushes a base image; it gives its host and the
+// image's reference.
+func registryWithBase(t *testing.T) (host, base string) {
+	t.Helper()
+	registry, err := testbase.Serve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := registry.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	image, err := shared.base.Image()
+	if err != nil {
+		t.Fatal(err)
+	}
+	base, err = registry.Push(t.Context(), "base/busybox:e2e", image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return registry.Host, base
+}
+
+// write makes files below a new directory; a path that ends in "/" is an empty directory.
+func write(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if strings.HasSuffix(name, "/") {
+			if err := os.MkdirAll(path, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// read gives the content of a file.
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}

@@ -1,0 +1,339 @@
+// Package golden builds the Dockerfiles of testdata with the slipway binary and compares
+// everything that comes out: the whole file tree and the config of the image, or the error.
+package golden
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/slipway-build/slipway/internal/testbin"
+)
+
+var update = flag.Bool("update", false, "write what comes out into testdata")
+
+// sourceDateEpoch is that of all builds: later than everything in the base images, earlier than now.
+func sourceDateEpoch() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
+
+// suite is what all cases share.
+type suite struct {
+	*bases
+	binary   string
+	stateDir string
+	listings []baseListing
+}
+
+// baseListing is a base image that images are compared with.
+type baseListing struct {
+	diffIDs []string
+	tree    merged
+}
+
+func newSuite(t *testing.T) *suite {
+	t.Helper()
+	dir := t.TempDir()
+	b, err := newBases(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := b.registry.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if !b.canRun && os.Getenv("SLIPWAY_REQUIRE_TOOLS") == "1" {
+		t.Fatal("busybox-static is not installed")
+	}
+	s := &suite{bases: b, stateDir: filepath.Join(dir, "state")}
+	if s.binary, err = testbin.Build(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	if s.listings, err = listBases(b); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func listBases(b *bases) ([]baseListing, error) {
+	images := slices.Collect(maps.Values(b.images))
+	children, err := b.index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range children.Manifests {
+		image, err := b.index.Image(d.Digest)
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, image)
+	}
+	var all []baseListing
+	for _, image := range images {
+		listing, err := listBase(image)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, listing)
+	}
+	return all, nil
+}
+
+func listBase(image v1.Image) (l baseListing, err error) {
+	layers, err := image.Layers()
+	if err != nil {
+		return l, err
+	}
+	var tars [][]byte
+	for _, layer := range layers {
+		diffID, err := layer.DiffID()
+		if err != nil {
+			return l, err
+		}
+		l.diffIDs = append(l.diffIDs, diffID.String())
+		r, err := layer.Uncompressed()
+		if err != nil {
+			return l, err
+		}
+		var b bytes.Buffer
+		if _, err := b.ReadFrom(r); err != nil {
+			return l, err
+		}
+		tars = append(tars, b.Bytes())
+	}
+	l.tree, err = mergeLayers(tars)
+	return l, err
+}
+
+// baseOf finds the base image with the most layers that an image starts with; the zero value if
+// there is none.
+func (s *suite) baseOf(diffIDs []string) (found baseListing) {
+	for _, b := range s.listings {
+		n := len(b.diffIDs)
+		if n > len(found.diffIDs) && n <= len(diffIDs) && slices.Equal(b.diffIDs, diffIDs[:n]) {
+			found = b
+		}
+	}
+	return found
+}
+
+func TestGolden(t *testing.T) {
+	s := newSuite(t)
+	t.Run("cases", func(t *testing.T) {
+		for _, c := range loadCases(t) {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				s.check(t, c)
+			})
+		}
+	})
+}
+
+// skipUnlessPossible skips cases that need more than this machine has.
+func (s *suite) skipUnlessPossible(t *testing.T, c *goldenCase) {
+	t.Helper()
+	if runtime.GOOS != "linux" {
+		t.Skip("images for Linux are built on Linux")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("making owners, devices and namespaces needs root")
+	}
+	if c.has("RUN") && !s.canRun {
+		t.Skip("what RUN calls needs a static busybox (Debian: busybox-static)")
+	}
+	for _, f := range c.archive.Files {
+		if _, err := exec.LookPath("bzip2"); err != nil && strings.HasSuffix(f.Name, ".bz2") {
+			t.Skip("the archive cannot be made without bzip2")
+		}
+	}
+}
+
+// check builds one case twice and compares.
+func (s *suite) check(t *testing.T, c *goldenCase) {
+	s.skipUnlessPossible(t, c)
+	dir := t.TempDir()
+	if err := c.setup(dir, s.bases); err != nil {
+		t.Fatal(err)
+	}
+	got, digest := s.build(t, c, dir, "first")
+	if t.Failed() {
+		return
+	}
+	if _, again := s.build(t, c, dir, "second"); again != digest {
+		t.Errorf("the first build gives %s, the second %s", digest, again)
+	}
+	if *update {
+		if err := c.update(got); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want := c.wants()
+	for _, name := range slices.Sorted(maps.Keys(union(want, got))) {
+		if want[name] != got[name] {
+			t.Errorf("%s (- want, + got):\n%s", name, diffLines(want[name], got[name]))
+		}
+	}
+}
+
+func union(a, b map[string]string) map[string]string {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
+	return all
+}
+
+// build runs slipway for a case and describes what it made, by name of the section in the case's
+// file.
+func (s *suite) build(t *testing.T, c *goldenCase, dir, attempt string) (got map[string]string, digest string) {
+	t.Helper()
+	out := filepath.Join(dir, "out-"+attempt)
+	args := []string{
+		"build", "--no-push", "--progress=quiet", "--oci-layout-path=" + out, "--state-dir=" + s.stateDir,
+		"--source-date-epoch=" + strconv.FormatInt(sourceDateEpoch().Unix(), 10),
+	}
+	if _, ok := c.section(dockerfileName); ok {
+		args = append(args, "--file="+dockerfileName)
+	}
+	for _, arg := range c.lines(sectionArgs) {
+		args = append(args, strings.ReplaceAll(arg, registryName, s.host))
+	}
+	args = append(args, "context")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, s.binary, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), c.lines(sectionEnv)...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	if c.wantsError() {
+		return s.errorOf(t, out, cmd.ProcessState.ExitCode(), dir, stderr.String()), ""
+	}
+	if err != nil {
+		t.Fatalf("slipway %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
+	}
+	digest, got, err = s.describe(out, c)
+	if err != nil {
+		t.Fatalf("what slipway wrote: %v", err)
+	}
+	return got, digest
+}
+
+// errorOf describes a failed build: the exit code and all that was printed.
+func (s *suite) errorOf(t *testing.T, out string, code int, dir, stderr string) map[string]string {
+	t.Helper()
+	if code == 0 {
+		t.Fatal("the build should fail, and did not")
+	}
+	if _, err := os.Lstat(out); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the failed build left %s behind (%v)", out, err)
+	}
+	text := strings.NewReplacer(s.host, registryName, dir, "$WORK", s.stateDir, "$STATE").Replace(stderr)
+	return map[string]string{sectionError: fmt.Sprintf("exit code %d\n%s", code, text)}
+}
+
+// describe lists trees and configs of the images in a layout.
+func (s *suite) describe(dir string, c *goldenCase) (digest string, got map[string]string, err error) {
+	digest, index, images, err := ociLayout{dir}.read()
+	if err != nil {
+		return "", nil, err
+	}
+	got = map[string]string{}
+	for _, image := range images {
+		section := wantPrefix
+		if image.platform != "" {
+			section += image.platform + "."
+		}
+		base := s.baseOf(image.diffIDs)
+		tree, err := mergeLayers(image.layers)
+		if err != nil {
+			return "", nil, err
+		}
+		got[section+"tree"] = treeText(tree, base.tree, sourceDateEpoch())
+		if got[section+"config"], err = configText(image, len(base.diffIDs)); err != nil {
+			return "", nil, err
+		}
+		if _, ok := c.section(section + "manifest"); ok {
+			got[section+"manifest"] = manifestText(image.manifest)
+		}
+	}
+	if index != nil {
+		got[wantPrefix+"index"] = manifestText(*index)
+	}
+	for name, text := range got {
+		got[name] = strings.ReplaceAll(text, s.host, registryName)
+	}
+	return digest, got, nil
+}
+
+// configText is the config with indentation; instead of diff IDs, which depend on the machine's busybox,
+// it says how many layers there are.
+func configText(image *builtImage, baseLayers int) (string, error) {
+	var config map[string]any
+	if err := json.Unmarshal(image.config, &config); err != nil {
+		return "", err
+	}
+	ids := []string{}
+	for i := range image.diffIDs {
+		if i < baseLayers {
+			ids = append(ids, "base")
+		} else {
+			ids = append(ids, "new")
+		}
+	}
+	if rootfs, ok := config["rootfs"].(map[string]any); ok {
+		rootfs["diff_ids"] = ids
+	}
+	return jsonText(config)
+}
+
+// manifestText is a manifest or index without digests and sizes.
+func manifestText(m manifest) string {
+	strip := func(d descriptor) descriptor {
+		d.Digest, d.Size = "", 0
+		return d
+	}
+	if m.Config != nil {
+		config := strip(*m.Config)
+		m.Config = &config
+	}
+	m.Layers, m.Manifests = slices.Clone(m.Layers), slices.Clone(m.Manifests)
+	for i := range m.Layers {
+		m.Layers[i] = strip(m.Layers[i])
+	}
+	for i := range m.Manifests {
+		m.Manifests[i] = strip(m.Manifests[i])
+	}
+	text, err := jsonText(m)
+	if err != nil {
+		return err.Error()
+	}
+	return text
+}
+
+func jsonText(v any) (string, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	err := e.Encode(v)
+	return b.String(), err
+}
