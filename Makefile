@@ -10,7 +10,8 @@ export CGO_ENABLED ?= 0
 GO ?= go
 BIN := bin/slipway
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
-BUILDFLAGS := -trimpath -buildvcs=false -ldflags='-s -w -X main.version=$(VERSION)'
+# Without -trimpath, which would compile everything once more than the tests do.
+BUILDFLAGS := -buildvcs=false -ldflags='-s -w -X main.version=$(VERSION)'
 # Further flags for go test: make test TESTFLAGS='-count=1 -v'
 TESTFLAGS ?=
 # How long each fuzz target runs.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -33,7 +34,21 @@ func usageErrorf(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-func asUsageError(_ *cli.Context, err error, _ bool) error { return usageError{err} }
+// asUsageError marks the errors of the flag package, and names the flag that was meant.
+func asUsageError(c *cli.Context, err error, _ bool) error {
+	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: ")
+	if !unknown {
+		return usageError{err}
+	}
+	var flags []cli.Flag
+	if c.Command != nil {
+		flags = c.Command.Flags
+	}
+	if meant := cli.SuggestFlag(flags, strings.TrimLeft(name, "-"), false); meant != "" {
+		return usageErrorf("unknown flag -%s. Did you mean %s?", name, meant)
+	}
+	return usageErrorf("unknown flag -%s; see slipway %s --help", name, c.Command.Name)
+}
 
 // exitCode maps an error to the exit code that tells scripts what kind it is.
 func exitCode(ctx context.Context, err error) int {

@@ -83,14 +83,18 @@ func normalizeArgs(app *cli.App, args []string) []string {
 	return slices.Concat(args[:1], rest)
 }
 
-// flagsFirst moves the flags of cmd in args before the other arguments. What follows "--"
-// stays.
+// flagsFirst moves the flags of cmd in args before the other arguments, each under its first name:
+// the flag package refuses "-t a -d b", two names of one flag. What follows "--" stays.
 func flagsFirst(cmd *cli.Command, args []string) []string {
-	takesValue := map[string]bool{}
+	type known struct {
+		name       string
+		takesValue bool
+	}
+	byName := map[string]known{}
 	for _, f := range cmd.Flags {
 		_, isBool := f.(*cli.BoolFlag)
 		for _, name := range f.Names() {
-			takesValue[name] = !isBool
+			byName[name] = known{f.Names()[0], !isBool}
 		}
 	}
 	var flags, others []string
@@ -104,11 +108,19 @@ func flagsFirst(cmd *cli.Command, args []string) []string {
 			others = append(others, a)
 			continue
 		}
-		flags = append(flags, a)
-		name := strings.TrimLeft(a, "-")
-		if !strings.Contains(name, "=") && takesValue[name] && i+1 < len(args) {
-			i++
-			flags = append(flags, args[i])
+		name, value, hasValue := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		k, ok := byName[name]
+		switch {
+		case !ok:
+			flags = append(flags, a) // for the flag package to complain about
+		case hasValue:
+			flags = append(flags, "--"+k.name+"="+value)
+		default:
+			flags = append(flags, "--"+k.name)
+			if k.takesValue && i+1 < len(args) {
+				i++
+				flags = append(flags, args[i])
+			}
 		}
 	}
 	return append(flags, others...)

@@ -83,7 +83,7 @@ func toolbox(ctx context.Context) (*Program, error) {
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "toolbox")
-	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path,
+	build := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", path,
 		"github.com/slipway-build/slipway/internal/testbase/toolbox")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

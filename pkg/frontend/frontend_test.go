@@ -2,6 +2,7 @@ package frontend
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 )
 
 func TestWarnings(t *testing.T) {
+	looksUpImagesAtOnce(t)
 	p := newProject("# syntax=docker/dockerfile:1\nFROM busybox as one\nRUN true\n\nMAINTAINER me\n")
 	p.opts.Platforms = []op.Platform{amd64, {OS: "linux", Architecture: "arm64"}}
 	p.mustBuild(t)
@@ -195,6 +197,24 @@ func TestFSMode(t *testing.T) {
 	} {
 		if got := fsMode(&e).String(); got != want {
 			t.Errorf("%+v: %s, want %s", e, got, want)
+		}
+	}
+}
+
+// A Dockerfile of 20 stages with five steps each, which is large.
+func BenchmarkBuild(b *testing.B) {
+	var text strings.Builder
+	for range 20 {
+		text.WriteString("FROM busybox\nWORKDIR /src\nCOPY . .\nRUN make\nENV A=1\nCOPY --from=alpine /x /y\n")
+	}
+	text.WriteString("FROM scratch\n")
+	for i := range 20 {
+		fmt.Fprintf(&text, "COPY --from=%d /src /%d\n", i, i)
+	}
+	p := newProject(text.String())
+	for b.Loop() {
+		if _, err := p.build(b.Context()); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

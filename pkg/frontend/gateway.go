@@ -35,7 +35,7 @@ func (b *build) gateway(opts map[string]string) *gatewayClient {
 
 // BuildOpts implements gw.Client. The map in it is a copy each time, as the frontend writes to
 // it. All capabilities that this version of BuildKit knows are advertised; those that cannot be
-// honoured are refused in decoding.
+// honored are refused in decoding.
 func (g *gatewayClient) BuildOpts() gw.BuildOpts {
 	return gw.BuildOpts{
 		Opts:      maps.Clone(g.opts),

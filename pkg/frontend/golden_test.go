@@ -19,6 +19,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // The graphs of Dockerfiles that together use every instruction and flag which shows in the graph,
 // and the image configs that they give.
 func TestGolden(t *testing.T) {
+	looksUpImagesAtOnce(t)
 	paths, err := filepath.Glob("testdata/golden/*.Dockerfile")
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no golden files: %v", err)

@@ -33,7 +33,7 @@ func newGraph() *graph {
 // decode adds a definition to the graph and returns the edge that it stands for: nil, if it has
 // no operations and so stands for an empty root filesystem.
 //
-// A definition is a list of serialised operations, inputs before those who use them, which
+// A definition is a list of serialized operations, inputs before those who use them, which
 // name their inputs by digest. The last has no operation of its own; its input is the result.
 func (g *graph) decode(def *pb.Definition) (*op.Edge, error) {
 	if len(def.GetDef()) == 0 {

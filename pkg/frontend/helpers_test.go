@@ -130,6 +130,16 @@ func (p *project) mustBuild(t *testing.T) *Result {
 	return res
 }
 
+// looksUpImagesAtOnce marks tests in which the frontend looks up several base images at the same
+// time.
+func looksUpImagesAtOnce(t *testing.T) {
+	t.Helper()
+	if raceDetector {
+		t.Skip("BuildKit v0.34.2 sets the same field to the same value on each lookup of an image " +
+			"(frontend/dockerfile/builder/resolvecache.go), which the race detector reports")
+	}
+}
+
 // root builds the Dockerfile and returns the vertex that the result is.
 func root(t *testing.T, p *project) *op.Vertex {
 	t.Helper()

@@ -59,9 +59,6 @@ type Options struct {
 	Extra map[string]string
 }
 
-// extraOpts are the options of the frontend that have no field in [Options].
-var extraOpts = []string{"context", "contextkey", "contextsubdir", "dockerfilekey"}
-
 func (o *Options) buildPlatform() op.Platform {
 	if o.BuildPlatform.OS == "" {
 		return fromOCI(platforms.Normalize(platforms.DefaultSpec()))
@@ -74,10 +71,12 @@ func (o *Options) buildPlatform() op.Platform {
 func (o *Options) frontendOpts() (map[string]string, error) {
 	m := map[string]string{}
 	for k, v := range o.Extra {
-		if !slices.Contains(extraOpts, k) {
+		switch k {
+		case "context", "contextkey", "contextsubdir", "dockerfilekey":
+			m[k] = v
+		default:
 			return nil, &UnsupportedError{What: fmt.Sprintf("frontend option %q", k)}
 		}
-		m[k] = v
 	}
 	for k, v := range o.BuildArgs {
 		m["build-arg:"+k] = v

@@ -24,6 +24,10 @@ func TestRefusals(t *testing.T) {
 			"FROM scratch\nWORKDIR /\n\nADD https://github.com/moby/buildkit.git#v0.10.1 /b\n", 4,
 			"a git repository as source",
 		},
+		// Making this graph scans the host's ssh keys, whether we like it or not.
+		"ADD of a git repository by ssh": {
+			"FROM scratch\nADD ssh://git@127.0.0.1:1/b.git /b\n", 2, "a git repository as source",
+		},
 		"ADD of a URL, linked": {
 			"FROM busybox\nADD --link --checksum=sha256:" + strings.Repeat("0", 64) + " http://example.com/a /\n", 2,
 			"a URL as source",
@@ -78,15 +82,15 @@ func TestSecretWithoutVariableNameIsRefused(t *testing.T) {
 	wantLocated(t, err, 2, `secret "s": "" is not the name of an environment variable`)
 }
 
-// definition serialises operations that use each other's first outputs: op i has its Inputs
+// definition serializes operations that use each other's first outputs: op i has its Inputs
 // given by index. The last op is the result.
-func definition(t testing.TB, ops ...*pb.Op) *pb.Definition {
-	t.Helper()
+func definition(tb testing.TB, ops ...*pb.Op) *pb.Definition {
+	tb.Helper()
 	def := &pb.Definition{Metadata: map[string]*pb.OpMetadata{}}
 	add := func(o *pb.Op) *pb.Input {
 		raw, err := o.Marshal()
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		def.Def = append(def.Def, raw)
 		return &pb.Input{Digest: digest.FromBytes(raw).String()}

@@ -124,92 +124,34 @@ func TestSecretAndSSHMountsHaveNoOutput(t *testing.T) {
 	}
 }
 
-func TestSyntaxLineOfTheBuiltInFrontend(t *testing.T) {
-	for _, line := range []string{
-		"# syntax=docker/dockerfile",
-		"# syntax=docker/dockerfile:1",
-		"#syntax = docker/dockerfile:1.28.0",
-		"# syntax=docker/dockerfile:1.7-labs",
-		"# syntax=docker.io/docker/dockerfile:1@sha256:" + strings.Repeat("a", 64),
-		"# syntax=docker/dockerfile-upstream:master",
-		"# syntax=registry.example.com:5000/docker/dockerfile:1",
-		"# syntax=registry.example.com/proxy/docker.io/docker/dockerfile:1",
-		"// syntax=docker/dockerfile:1",
-		"#!/usr/bin/env build\n# syntax=docker/dockerfile:1",
-		"# syntax=docker/dockerfile:1 --some words",
-	} {
-		t.Run(line, func(t *testing.T) {
-			text := line + "\nFROM busybox\nRUN echo built\n"
-			if strings.HasPrefix(line, "//") || strings.HasPrefix(line, "#!") {
-				// The Dockerfile parser itself knows only its own comments; what counts
-				// is that the line is found and leads back here.
-				p := newProject(text)
-				_, err := p.build(t.Context())
-				if err != nil && strings.Contains(err.Error(), "not supported") {
-					t.Errorf("refused: %v", err)
-				}
-				return
-			}
-			p := newProject(text)
-			if e := rootExec(t, p); !slices.Contains(e.Args, "echo built") {
-				t.Errorf("built %q", e.Args)
-			}
-			if len(p.warnings) > 0 {
-				t.Errorf("warnings %+v", p.warnings)
-			}
-		})
-	}
-}
-
-func TestSyntaxLineOfAnotherFrontendIsRefused(t *testing.T) {
-	for line, at := range map[string]int{
-		"# syntax=docker/buildfile:1":               1,
-		"# syntax=example.com/dockerfile":           1,
-		"# syntax=notdocker/dockerfile:1":           1,
-		"# escape=`\n# syntax=tonistiigi/dalec:1":   2,
-		"# syntax=example.com/xdocker/dockerfile:1": 1,
-		"// syntax=example.com/frontend":            1,
-		`{"syntax": "example.com/frontend"}`:        1,
-	} {
-		t.Run(line, func(t *testing.T) {
-			text := line + "\nFROM busybox\n"
-			if strings.HasPrefix(line, "{") {
-				text = line
-			}
-			wantRefused(t, newProject(text), at, "only docker/dockerfile is built in")
-		})
-	}
-}
-
-func TestNewerSyntaxIsWarnedOf(t *testing.T) {
-	for tag, want := range map[string]bool{
-		"1": false, "1.0": false, "1.28": false, "1.28.3-labs": false, "master": false, "labs": false,
-		"1.29": true, "2": true, "2.0": true,
-	} {
-		p := newProject("# syntax=docker/dockerfile:" + tag + "\nFROM busybox\n")
-		p.mustBuild(t)
-		if got := len(p.warnings) == 1 && p.warnings[0].Rule == "SyntaxVersion"; got != want {
-			t.Errorf("%s: warnings %+v", tag, p.warnings)
+// One gateway is asked by all platforms at once, and the frontend writes to the options.
+func TestPlatformsAtOnce(t *testing.T) {
+	p := newProject("FROM scratch\nARG TARGETPLATFORM\nCOPY . /\nRUN [\"echo\", \"$TARGETPLATFORM\"]\n")
+	p.solver.locals["context"] = files{".dockerignore": "x\n"}
+	for _, r := range buildForMany(t, p) {
+		from := r.Root.Vertex.Inputs[0].Vertex.Inputs[0].Vertex
+		if local := from.Op.(*op.Local); !slices.Equal(local.Exclude, []string{"x"}) {
+			t.Errorf("%s: build context %+v", r.ID, local)
 		}
 	}
 }
 
-func TestSyntaxBuildArg(t *testing.T) {
-	p := newProject("FROM busybox\nRUN true\n")
-	p.opts.BuildArgs = map[string]string{"BUILDKIT_SYNTAX": "mirror.example.com/docker/dockerfile:1"}
-	rootExec(t, p)
-
-	p.opts.BuildArgs["BUILDKIT_SYNTAX"] = "example.com/other:1"
-	_, err := p.build(t.Context())
-	if err == nil || !strings.HasPrefix(err.Error(), "the frontend example.com/other:1 is not supported") {
-		t.Errorf("error %v", err)
+func TestPlatformsShareTheStageOfTheBuildPlatform(t *testing.T) {
+	looksUpImagesAtOnce(t)
+	p := newProject("FROM --platform=$BUILDPLATFORM busybox AS tools\nRUN make\n" +
+		"FROM alpine\nARG TARGETPLATFORM\nCOPY --from=tools /t /t\nRUN echo $TARGETPLATFORM\n")
+	tools := map[*op.Vertex]bool{}
+	for _, r := range buildForMany(t, p) {
+		tools[r.Root.Vertex.Inputs[0].Vertex.Inputs[1].Vertex] = true
+	}
+	if len(tools) != 1 {
+		t.Errorf("the stage is in the graph %d times", len(tools))
 	}
 }
 
-// One gateway is asked by all platforms at once, and the frontend writes to the options.
-func TestPlatformsAtOnce(t *testing.T) {
-	p := newProject("FROM --platform=$BUILDPLATFORM busybox AS tools\nRUN make\n" +
-		"FROM alpine\nARG TARGETPLATFORM\nCOPY --from=tools /t /t\nRUN echo $TARGETPLATFORM\n")
+// buildForMany builds for six platforms, a Dockerfile whose last step is a RUN with TARGETPLATFORM.
+func buildForMany(t *testing.T, p *project) []PlatformResult {
+	t.Helper()
 	p.opts.BuildArgs = map[string]string{"BUILDKIT_SANDBOX_HOSTNAME": "h", "BUILDKIT_MULTI_PLATFORM": "1"}
 	for _, arch := range []string{"amd64", "arm64", "riscv64", "s390x", "ppc64le"} {
 		p.opts.Platforms = append(p.opts.Platforms, op.Platform{OS: "linux", Architecture: arch})
@@ -220,7 +162,6 @@ func TestPlatformsAtOnce(t *testing.T) {
 	if len(res.Platforms) != len(p.opts.Platforms) {
 		t.Fatalf("%d results", len(res.Platforms))
 	}
-	tools := map[*op.Vertex]bool{}
 	for i, r := range res.Platforms {
 		want := p.opts.Platforms[i]
 		if r.Platform.String() != want.String() || r.ID != want.String() {
@@ -237,12 +178,8 @@ func TestPlatformsAtOnce(t *testing.T) {
 		if err := json.Unmarshal(r.Config, &config); err != nil || config.Architecture != want.Architecture {
 			t.Errorf("%s: config for %s, %v", want, config.Architecture, err)
 		}
-		copied := r.Root.Vertex.Inputs[0].Vertex
-		tools[copied.Inputs[1].Vertex] = true
 	}
-	if len(tools) != 1 {
-		t.Errorf("the stage for the build platform is in the graph %d times", len(tools))
-	}
+	return res.Platforms
 }
 
 func TestOptionsAreNotWrittenTo(t *testing.T) {
@@ -267,6 +204,7 @@ func TestOptionsAreNotWrittenTo(t *testing.T) {
 
 // Without a session, LLB gives local sources random names.
 func TestVertexIDsAreTheSameOnEachRun(t *testing.T) {
+	looksUpImagesAtOnce(t)
 	ids := func() []string {
 		p := newProject("FROM busybox AS a\nCOPY . /src\nRUN --mount=target=/ctx make\n" +
 			"FROM alpine\nCOPY --from=a --link /out /\nCOPY --from=lib /x /y\nWORKDIR /w\n")

@@ -15,8 +15,8 @@ const historyComment = "slipway.image.v0"
 //   - Too many entries with a layer: the topmost ones lose theirs.
 //   - Too few: entries from info are added.
 //   - An entry with a layer and no time gets that of its layer.
-//   - An entry without a layer and a time gets that of the entry below it; leading ones get
-//     that of the first that follows such a gap.
+//   - Entries without a layer and a time get that of the next entry that has one, where they
+//     are the first such; later ones that of the entry below them.
 func normalizeHistory(history []ocispec.History, n int, info []LayerInfo) []ocispec.History {
 	out := make([]ocispec.History, 0, len(history)+n)
 	layers := 0

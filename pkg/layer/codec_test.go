@@ -124,7 +124,8 @@ func TestCodecSize(t *testing.T) {
 }
 
 func TestDecodeIndexRefuses(t *testing.T) {
-	good, err := mustIndex(t, sampleEntries()).MarshalBinary()
+	want := mustIndex(t, sampleEntries())
+	good, err := want.MarshalBinary()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +175,8 @@ func TestDecodeIndexRefuses(t *testing.T) {
 	for i := range good {
 		bad := bytes.Clone(good)
 		bad[i] ^= 0x20
-		if _, err := DecodeIndex(bad); err == nil {
+		// Some bits of a zstd frame mean nothing.
+		if x, err := DecodeIndex(bad); err == nil && !x.equal(want) {
 			t.Errorf("byte %d changed: no error", i)
 		}
 	}

@@ -33,14 +33,15 @@ type DirFile struct {
 	Entry
 	// Source is the path of the content below the root, "" if it is Entry.Path.
 	Source string
-	// Stamp is required for Regular entries.
+	// Stamp is required for Regular entries. Those of size 0 may go without: they are
+	// empty whatever is at Source, which is not looked at.
 	Stamp Stamp
 }
 
 // FromDir returns the layer whose entries are files and whose contents are read from files
 // below root: a build context, or the upper directory of an overlay mount. No symbolic
-// link leads out of root, and the file itself is never a link that is followed. A file that is
-// not, or no longer, the one of its Stamp gives an error naming it. The layer takes
+// link leads out of root, and whatever is found at a path, through links or not, it gives an error
+// naming the file unless it is the very file of the Stamp, unchanged. The layer takes
 // ownership of files; root must stay open as long as the layer is used.
 func FromDir(root *os.Root, files []DirFile) (Layer, error) {
 	entries := make([]Entry, len(files))
@@ -83,12 +84,15 @@ func (l *dir) Open(ctx context.Context, path string) (io.ReadCloser, error) {
 	return openByPath(ctx, l, path)
 }
 
-func (l *dir) OpenAt(_ context.Context, i int) (io.ReadCloser, error) {
+func (l *dir) OpenAt(ctx context.Context, i int) (io.ReadCloser, error) {
 	e, err := l.index.checkRegular(i)
 	if err != nil {
 		return nil, err
 	}
 	place := &l.places[i]
+	if e.Size == 0 && place.stamp == (Stamp{}) {
+		return bytesContent(nil).Open(ctx)
+	}
 	source := place.source
 	if source == "" {
 		source = e.Path

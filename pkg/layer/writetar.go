@@ -185,6 +185,9 @@ func secondsOf(e Entry) Entry {
 	if e.Type == Whiteout {
 		return whiteout(e.Path)
 	}
+	if e.ModTime.IsZero() { // archive/tar takes this for 1970 too
+		e.ModTime = time.Unix(0, 0)
+	}
 	e.ModTime = time.Unix(e.ModTime.Unix(), 0).UTC()
 	return e
 }

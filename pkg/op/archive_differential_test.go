@@ -23,7 +23,8 @@ func TestUnpackLikeBuildKit(t *testing.T) {
 	runDifferential(t, func(t *testing.T, r *rand.Rand) {
 		dst := filepath.Join(t.TempDir(), "dst")
 		must(t, os.Mkdir(dst, 0o755))
-		randomTree(t, r, dst)
+		// Without hard links, which overlayfs breaks up where a plain directory does not.
+		randomTree(t, r, dst, false)
 		settle(t, r, dst)
 		base := diskTree(t, dst)
 		headers, bodies := randomArchive(r)
@@ -59,7 +60,6 @@ func TestUnpackLikeBuildKit(t *testing.T) {
 				t.Errorf("- is on disk, + is ours:\n%s%s", diff, describe())
 			}
 		}
-		must(t, os.RemoveAll(dst))
 	})
 }
 

@@ -37,7 +37,7 @@ func needRealRoot(tb testing.TB) {
 
 // randomTree writes a few files into dir. Names come from a small alphabet, so that trees
 // collide; times are whole seconds long ago.
-func randomTree(tb testing.TB, r *rand.Rand, dir string) {
+func randomTree(tb testing.TB, r *rand.Rand, dir string, hardLinks bool) {
 	tb.Helper()
 	var files []string
 	var fill func(dir string, depth int)
@@ -57,7 +57,7 @@ func randomTree(tb testing.TB, r *rand.Rand, dir string) {
 			case kind < 9:
 				target := pickOne(r, "aa", "bb", "../bb", "/aa", "/", "..", "cc/../dd.txt", "/aa/bb", "../../../aa", "/nowhere/zz", "dd.txt")
 				must(tb, os.Symlink(target, p))
-			case kind < 10 && len(files) > 0:
+			case kind < 10 && hardLinks && len(files) > 0:
 				must(tb, os.Link(pickOne(r, files...), p))
 			case kind < 11:
 				must(tb, unix.Mkfifo(p, 0o600))

@@ -60,12 +60,15 @@ func Parse(s string) (*Config, error) {
 }
 
 func parse(s string) (*Config, error) {
+	if s == "" {
+		return nil, errors.New("it is empty")
+	}
 	fields, err := csvvalue.Fields(s, nil)
 	if err != nil {
 		return nil, err
 	}
-	if len(fields) == 1 && fields[0] == s && !strings.HasPrefix(s, "type=") {
-		return short(s)
+	if len(fields) == 1 && fields[0] == s && !isAttribute(s) {
+		return short(s), nil
 	}
 	p := parser{config: &Config{}}
 	for _, f := range fields {
@@ -81,14 +84,18 @@ func parse(s string) (*Config, error) {
 }
 
 // short is the form without keys.
-func short(dest string) (*Config, error) {
-	switch dest {
-	case "":
-		return nil, errors.New("it is empty")
-	case standardOutput:
-		return &Config{Type: TypeTar, Dest: dest}, nil
+func short(dest string) *Config {
+	if dest == standardOutput {
+		return &Config{Type: TypeTar, Dest: dest}
 	}
-	return &Config{Type: TypeLocal, Dest: dest}, nil
+	return &Config{Type: TypeLocal, Dest: dest}
+}
+
+// isAttribute tells "dest=x", whose type was forgotten, from the path "a=b".
+func isAttribute(s string) bool {
+	key, _, ok := strings.Cut(strings.ToLower(s), "=")
+	_, known := attributes[strings.TrimSpace(key)]
+	return ok && known
 }
 
 type parser struct {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
-	"sync"
 	"testing"
 	"time"
 
@@ -226,61 +225,6 @@ func TestDigestSelection(t *testing.T) {
 	d, _ := other.Lookup("d")
 	if of(sel("d", "d")) != of([]Selected{{"d", d}}) {
 		t.Error("what is below a selected directory makes a difference")
-	}
-}
-
-func TestSum(t *testing.T) {
-	known := layer.Sum{1, 2, 3}
-	l := &counting{Layer: specLayer(t, "f f content; h h f; d d; f known content")}
-	x, err := l.Index(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	e, err := x.Lookup("known")
-	if err != nil {
-		t.Fatal(err)
-	}
-	e.Sum = known // the layer is this test's own
-	base := New(l)
-	lower, err := base.View(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	upper, err := base.Push(specLayer(t, "f x; h h2 f")).View(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	for _, v := range []*View{lower, upper} {
-		for _, p := range []string{"f", "h", "f", "h"} {
-			wg.Go(func() {
-				n, err := v.Lookup(p)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				sum, err := n.Sum(t.Context())
-				if got := fmt.Sprintf("%x", sum); err != nil || got != "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73" {
-					t.Errorf("%s: %s, %v", p, got, err)
-				}
-			})
-		}
-	}
-	wg.Wait()
-	h2, _ := upper.Lookup("h2")
-	if _, err := h2.Sum(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if n := l.opened.Load(); n != 1 {
-		t.Errorf("the file was read %d times", n)
-	}
-	n, _ := lower.Lookup("known")
-	if sum, err := n.Sum(t.Context()); sum != known || err != nil || l.opened.Load() != 1 {
-		t.Errorf("a known sum was computed: %x, %v", sum, err)
-	}
-	d, _ := lower.Lookup("d")
-	if _, err := d.Sum(t.Context()); !errors.Is(err, fs.ErrInvalid) {
-		t.Errorf("sum of a directory: %v", err)
 	}
 }
 

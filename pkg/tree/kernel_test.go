@@ -108,7 +108,12 @@ func makeTree(t *testing.T, dir, spec string) {
 
 // kernelLookup returns the path inside dir that the kernel resolves p to.
 func kernelLookup(root int, dir, p string) (string, error) {
-	fd, err := unix.Openat2(root, p, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
+	fd, err := unix.Openat2(root, p, how)
+	// Any rename on the machine meanwhile makes the kernel unsure about "..".
+	for errors.Is(err, unix.EAGAIN) {
+		fd, err = unix.Openat2(root, p, how)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -14,7 +14,7 @@ import (
 // TestRandomStacks compares views with a model that does the same in the most obvious way:
 // a map from paths to files, to which the rules are applied one after the other.
 func TestRandomStacks(t *testing.T) {
-	stacks := 20_000
+	stacks := 5000
 	if testing.Short() {
 		stacks = 1000
 	}
@@ -148,6 +148,7 @@ func (m *model) randomTarget(r *rand.Rand, entries map[string]string, own string
 // apply changes the model: first everything is removed that the layer hides, then its
 // directories, files and links are added.
 func (m *model) apply(t *testing.T, spec string) {
+	t.Helper()
 	x, err := specLayer(t, spec).Index(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -163,13 +163,8 @@ func FuzzLookup(f *testing.F) {
 	f.Fuzz(func(t *testing.T, t1, t2, t3, p string, last bool) {
 		v := fuzzView(t, t1, t2, t3)
 		resolved, n, err := v.Resolve(p, last)
-		if err == nil {
-			if _, ok := walkDown(v, resolved); !ok {
-				t.Fatalf("%q resolves to %q, which is not in the view", p, resolved)
-			}
-		}
 		if at, ok := walkDown(v, resolved); err == nil && (!ok || at != n) {
-			t.Fatalf("%q resolves to %q, which is another node", p, resolved)
+			t.Fatalf("%q resolves to %q, where another node is, or none", p, resolved)
 		}
 		if last && err == nil && n.IsSymlink() {
 			t.Fatalf("%q resolves to a link, %q", p, resolved)
@@ -186,6 +181,7 @@ func FuzzLookup(f *testing.F) {
 }
 
 func fuzzView(t *testing.T, t1, t2, t3 string) *View {
+	t.Helper()
 	l := specLayer(t, "f d/f x; d d/e; l l1 x; l d/l2 x; l d/e/l3 x")
 	x, err := l.Index(t.Context())
 	if err != nil {

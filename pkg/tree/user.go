@@ -80,11 +80,10 @@ func (v *View) GID(ctx context.Context, name string) (gid uint32, err error) {
 	return groupEntry(name, group)
 }
 
-// userFile returns the content of a file, nil if there is no regular file at p.
+// userFile returns the content of the file at p, nil if there is none.
 func (v *View) userFile(ctx context.Context, p string) ([]byte, error) {
-	n, err := v.Lookup(p)
-	if err != nil || !n.IsRegular() {
-		// Lookup fails for what the view is, never for want of access to it.
+	n, ok := v.regularFile(p)
+	if !ok {
 		return nil, nil
 	}
 	data, err := n.read(ctx, maxUserFile)
@@ -94,16 +93,19 @@ func (v *View) userFile(ctx context.Context, p string) ([]byte, error) {
 	return data, nil
 }
 
+// regularFile returns what is at p, if that is a regular file.
+func (v *View) regularFile(p string) (*Node, bool) {
+	// Lookup fails only for what the view is, never for want of access to it.
+	n, err := v.Lookup(p)
+	return n, err == nil && n.IsRegular()
+}
+
 // parseUser is User on the bytes of the two files.
 func parseUser(spec string, passwd, group []byte) (User, error) {
 	if uid, gid, ok := parseNumbers(spec); ok {
 		return newUser(uid, gid, nil, passwd)
 	}
-	named := spec
-	if spec == "" {
-		named = "0"
-	}
-	exec, err := user.GetExecUser(named, nil, reader(passwd), reader(group))
+	exec, err := user.GetExecUser(spec, nil, reader(passwd), reader(group))
 	if err != nil {
 		if spec == "" {
 			return User{Home: rootHome(passwd)}, nil

@@ -132,24 +132,31 @@ func flagsOf(t *testing.T) []string {
 func TestFlags(t *testing.T) {
 	known := flagsOf(t)
 	flag := regexp.MustCompile("[`\\s\"]--?([a-z][a-z-]*)")
+	// Flags of a Dockerfile's instructions are not ours.
+	instruction := regexp.MustCompile("(?:RUN|COPY|ADD|FROM) --[a-z]+")
 	call := regexp.MustCompile(`slipway build|slipway --|/usr/local/bin/slipway`)
 	documented := map[string]bool{}
 	for page, text := range pages(t) {
-		inCall := false
+		inCall, inContainer := false, false
 		for line := range strings.Lines(text) {
 			table := filepath.Base(page) == "build.md" || filepath.Base(page) == "results.md"
 			switch {
 			case call.MatchString(line):
 				inCall = true
 			case strings.HasPrefix(line, "```"):
-				inCall = false
+				inCall, inContainer = false, false
 			}
 			if !inCall && !(table && strings.HasPrefix(line, "|")) {
 				continue
 			}
+			// A shell's call ends with its line, unless that is continued; the arguments of
+			// a container go on.
+			inContainer = inContainer || strings.Contains(line, "/usr/local/bin/slipway")
+			inCall = inContainer || inCall && strings.HasSuffix(strings.TrimSpace(line), "\\")
 			if _, command, ok := strings.Cut(line, "slipway build"); ok {
 				line = command
 			}
+			line = instruction.ReplaceAllString(line, "")
 			for _, m := range flag.FindAllStringSubmatch(line, -1) {
 				documented[m[1]] = true
 				if !slices.Contains(known, m[1]) {

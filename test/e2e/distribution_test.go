@@ -80,7 +80,8 @@ func TestPushToDistribution(t *testing.T) {
 	dir := t.TempDir()
 	build := func(tag string) {
 		t.Helper()
-		mustSlipway(t, dir, "build", "--build-arg", "BASE="+host+"/base/busybox:e2e", "--insecure-registry", host, "--insecure-registry", source, "-t", tag, context)
+		// The time of creation is in the config; without a fixed one that would differ.
+		mustSlipway(t, dir, "build", "--source-date-epoch", "1700000000", "--build-arg", "BASE="+host+"/base/busybox:e2e", "--insecure-registry", host, "--insecure-registry", source, "-t", tag, context)
 	}
 	before := len(log())
 	build(host + "/team/app:v1")

@@ -119,7 +119,7 @@ func (m merged) lines(epoch time.Time) map[string]string {
 	for p, n := range m {
 		line := n.line(epoch)
 		if all := names[n]; len(all) > 1 && all[0] != p {
-			line += " hardlink=" + quoteIfNeeded(all[0])
+			line += " hardlink=" + quoteIfNeeded("/"+all[0])
 		}
 		lines[p] = quoteIfNeeded("/"+p) + " " + line
 	}
@@ -183,22 +183,17 @@ func quoteIfNeeded(s string) string {
 // marked with "-". The listing and the base together say everything about the tree.
 func treeText(m, base merged, epoch time.Time) string {
 	lines, old := m.lines(epoch), base.lines(epoch)
-	var all []string
-	for p, line := range lines {
-		if old[p] != line {
-			all = append(all, line)
+	paths := slices.AppendSeq(slices.Collect(maps.Keys(lines)), maps.Keys(old))
+	slices.Sort(paths)
+	var text strings.Builder
+	for _, p := range slices.Compact(paths) {
+		line, ok := lines[p]
+		switch {
+		case !ok:
+			text.WriteString("- " + quoteIfNeeded("/"+p) + "\n")
+		case line != old[p]:
+			text.WriteString(line + "\n")
 		}
 	}
-	for p := range old {
-		if _, ok := lines[p]; !ok {
-			all = append(all, "- "+quoteIfNeeded("/"+p))
-		}
-	}
-	slices.SortFunc(all, func(a, b string) int {
-		return strings.Compare(strings.TrimPrefix(a, "- "), strings.TrimPrefix(b, "- "))
-	})
-	if len(all) == 0 {
-		return ""
-	}
-	return strings.Join(all, "\n") + "\n"
+	return text.String()
 }

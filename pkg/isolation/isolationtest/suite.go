@@ -42,6 +42,7 @@ func Run(t *testing.T, b isolation.Backend, limits Limits) {
 			}
 		})
 	}
+	t.Run("Stacks", s.stacks)
 	t.Run("Lifetime", s.lifetime)
 }
 

@@ -85,7 +85,7 @@ func New(st *state.Dir, o Options) (*Backend, error) {
 }
 
 func (b *Backend) setUp(o Options) error {
-	for _, name := range []string{"l", emptyLower} {
+	for _, name := range []string{"l", emptyLower, scratch} {
 		if err := os.Mkdir(filepath.Join(b.dir, name), 0o755); err != nil {
 			return fmt.Errorf("isolation: %w", err)
 		}

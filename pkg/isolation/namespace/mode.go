@@ -93,8 +93,6 @@ func maps(ids []syscall.SysProcIDMap, id uint32) bool {
 	return false
 }
 
-// defaultWorkers is how many files to unpack at once. Most of the time goes into system calls
-// that wait for locks of the filesystem's journal, not for a processor.
-func defaultWorkers() int {
-	return max(2, runtime.GOMAXPROCS(0))
-}
+// defaultWorkers is how many files to unpack at once: more than there are processors, because a
+// part of the time goes into waiting for the filesystem's journal.
+func defaultWorkers() int { return 2 * runtime.GOMAXPROCS(0) }

@@ -1,7 +1,9 @@
 package namespace
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -9,20 +11,26 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/initproc"
 )
 
-// emptyLower is the name of an empty directory: overlayfs asks for one lower directory.
-const emptyLower = "e"
+// Names of directories in that of the backend. Things are mounted on mount points and scratch in
+// namespaces of their own, so all processes share them.
+const (
+	emptyLower = "e" // overlayfs asks for at least one lower directory
+	scratch    = "s"
+	mountpoint = "m" // and a number
+)
 
-// makeOverlay makes the directories of the n-th overlay mount of a process, in the directory run
-// below dir. Their names are relative to dir.
+// makeOverlay makes the directories of the n-th overlay mount of a process in the directory run,
+// where it needs its own. All names are relative to dir.
 func makeOverlay(dir, run string, n int) (*initproc.Overlay, error) {
 	id := strconv.Itoa(n)
 	o := &initproc.Overlay{
-		Mountpoint: filepath.Join(run, "m"+id),
+		Mountpoint: mountpoint + id,
 		Upper:      filepath.Join(run, "u"+id),
 		Work:       filepath.Join(run, "w"+id),
 	}
 	for _, name := range []string{o.Mountpoint, o.Upper, o.Work} {
-		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+		err := os.Mkdir(filepath.Join(dir, name), 0o755)
+		if err != nil && (name != o.Mountpoint || !errors.Is(err, fs.ErrExist)) {
 			return nil, fmt.Errorf("isolation: %w", err)
 		}
 	}

@@ -19,8 +19,10 @@ import (
 // the caller's. The error is an *isolation.UnsupportedError whose Reason names the permission
 // that is missing, as far as the kernel's answers tell.
 func Probe(ctx context.Context, dir string) error {
-	if err := os.Mkdir(filepath.Join(dir, emptyLower), 0o755); err != nil {
-		return fmt.Errorf("isolation: %w", err)
+	for _, name := range []string{emptyLower, scratch} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			return fmt.Errorf("isolation: %w", err)
+		}
 	}
 	_, err := probe(ctx, dir)
 	return err
@@ -64,10 +66,7 @@ func tryMode(ctx context.Context, m mode, dir string) (*initproc.Report, error) 
 	spec := initproc.Spec{
 		ProbeOnly: true, FreshProc: m.freshProc, Xattrs: m.xattrs,
 		Hostname: isolation.DefaultHostname, Cwd: "/", ShmSize: defaultShmSize,
-		Scratch: filepath.Join(filepath.Base(run), "s"),
-	}
-	if err := os.Mkdir(filepath.Join(dir, spec.Scratch), 0o755); err != nil {
-		return nil, err
+		Scratch: scratch,
 	}
 	o, err := makeOverlay(dir, filepath.Base(run), 0)
 	if err != nil {

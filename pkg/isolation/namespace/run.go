@@ -30,12 +30,13 @@ func (b *Backend) Run(ctx context.Context, p *isolation.Process) (*isolation.Cha
 		return nil, err
 	}
 	r := &run{backend: b, process: p, name: "r" + b.id()}
-	if err := r.makeDirs(); err != nil {
-		return nil, errors.Join(err, r.remove(nil))
+	if err := os.Mkdir(r.path(r.name), 0o700); err != nil {
+		return nil, fmt.Errorf("isolation: %w", err)
 	}
 	changes, err := r.do(ctx, limits)
-	if err := errors.Join(err, r.remove(changes)); err != nil {
-		return nil, err
+	err = errors.Join(err, r.agents.close())
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(r.path(r.name)))
 	}
 	return changes, nil
 }
@@ -60,36 +61,6 @@ type stack struct {
 }
 
 func (r *run) path(name string) string { return filepath.Join(r.backend.dir, name) }
-
-func (r *run) makeDirs() error {
-	r.spec.Scratch = filepath.Join(r.name, "s")
-	for _, dir := range []string{r.name, r.spec.Scratch} {
-		if err := os.Mkdir(r.path(dir), 0o700); err != nil {
-			return fmt.Errorf("isolation: %w", err)
-		}
-	}
-	return nil
-}
-
-// remove removes everything of the run but the upper directories that have become layers.
-func (r *run) remove(c *isolation.Changes) error {
-	err := r.agents.close()
-	if c == nil {
-		return errors.Join(err, os.RemoveAll(r.path(r.name)))
-	}
-	for _, s := range r.stacks() {
-		err = errors.Join(err, os.RemoveAll(r.path(s.overlay.Work)), os.Remove(r.path(s.overlay.Mountpoint)))
-	}
-	return errors.Join(err, os.Remove(r.path(r.spec.Scratch)))
-}
-
-func (r *run) stacks() []*stack {
-	all := []*stack{r.root}
-	for _, s := range r.mounts {
-		all = append(all, s)
-	}
-	return all
-}
 
 func (r *run) do(ctx context.Context, limits []initproc.Rlimit) (*isolation.Changes, error) {
 	if err := r.prepare(ctx, limits); err != nil {
@@ -164,6 +135,7 @@ func (r *run) prepare(ctx context.Context, limits []initproc.Rlimit) error {
 	s := &r.spec
 	s.FreshProc, s.Xattrs = b.mode.freshProc, b.mode.xattrs
 	s.Root = *r.root.overlay
+	s.Scratch = scratch
 	s.ShmSize = p.ShmSize
 	if s.ShmSize == 0 {
 		s.ShmSize = defaultShmSize
@@ -269,6 +241,13 @@ func (r *run) changes(ctx context.Context, s *stack) (layer.Layer, error) {
 	l, err := upper.Scan(ctx, root, below, upper.Options{Xattrs: m.xattrs, NoDevices: m.noDevices})
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
+	}
+	x, err := l.Index(ctx)
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	if x.Len() == 0 {
+		return layer.Empty(), root.Close()
 	}
 	return l, r.backend.keep(l, root)
 }

@@ -80,7 +80,10 @@ func (e *namespaceError) Error() string { return "isolation: making namespaces: 
 func (e *namespaceError) Unwrap() error { return e.err }
 
 func command(m mode, dir string, flags uintptr, io streams) *exec.Cmd {
-	attr := &syscall.SysProcAttr{Cloneflags: flags | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS}
+	attr := &syscall.SysProcAttr{
+		Cloneflags: flags | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
+		Setsid:     true, // the terminal's signals are for the builder, which then cancels
+	}
 	if m.freshProc {
 		attr.Cloneflags |= unix.CLONE_NEWPID
 	}

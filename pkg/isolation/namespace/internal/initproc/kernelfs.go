@@ -21,6 +21,7 @@ func (s *session) mountProc() error {
 	if err != nil {
 		return err
 	}
+	defer unix.Close(proc)
 	if err := s.attachAt(proc, "/proc"); err != nil {
 		return err
 	}
@@ -42,6 +43,7 @@ func (s *session) mountSys() error {
 	if err != nil {
 		return err
 	}
+	defer unix.Close(sys)
 	if !s.spec.Unmasked {
 		if err := restrict(sys, unix.MOUNT_ATTR_RDONLY, true); err != nil {
 			return err
@@ -118,6 +120,7 @@ func (s *session) mountDev() error {
 	if err != nil {
 		return err
 	}
+	defer unix.Close(dev)
 	if err := s.attachAt(dev, "/dev"); err != nil {
 		return err
 	}

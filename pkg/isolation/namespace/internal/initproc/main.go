@@ -80,8 +80,7 @@ type session struct {
 	spec   *Spec
 	reaper reaper
 	stubs  stubs
-	mounts []mounted // in the order in which they were attached
-	frozen []int     // those of them that are read-only
+	frozen []int // mounts that are read-only
 	host   hostDirs
 }
 
@@ -94,6 +93,7 @@ func (s *session) serve() (Report, error) {
 		do   func() error
 	}{
 		{"opening the pod's /proc", s.openHost},
+		{"leaving the builder's keyring", leaveKeyring},
 		{"making mounts private", makePrivate},
 		{StepRoot, s.mountRoot},
 		{"making the working directory", s.makeCwd},
@@ -160,6 +160,15 @@ type hostDirs struct {
 func (s *session) openHost() error {
 	fd, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	s.host.proc = fd
+	return err
+}
+
+// leaveKeyring gives the command a session keyring of its own, where there are keyrings.
+func leaveKeyring() error {
+	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+		return nil
+	}
 	return err
 }
 

@@ -1,7 +1,6 @@
 package initproc
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -115,12 +114,6 @@ func openDir(dirfd int, path string) (int, error) {
 	return fd, nil
 }
 
-// mounted is an attached mount.
-type mounted struct {
-	fd     int
-	target string
-}
-
 // attachAt attaches a detached mount at target inside the root, making a mount point if there
 // is none: a directory or a file, as the mount's own root is.
 func (s *session) attachAt(mount int, target string) error {
@@ -136,30 +129,35 @@ func (s *session) attachAt(mount int, target string) error {
 	if err := attach(mount, point); err != nil {
 		return fmt.Errorf("at %s: %w", target, err)
 	}
-	s.mounts = append(s.mounts, mounted{mount, target})
 	return nil
 }
 
-// detachAll takes all mounts inside the root away, last first.
+// detachAll takes the root and everything mounted in it out of the namespace, at once: the files in
+// it stay reachable by descriptors that are open, and none is a mount point any more.
 func (s *session) detachAll() error {
-	// The command may have hidden the new /proc, but not the one that was open
-	// before.
-	self, err := unix.Openat(s.host.proc, "self/fd", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	empty, err := newMount("tmpfs", 0)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(self)
-	if err := unix.Fchdir(self); err != nil {
+	defer unix.Close(empty)
+	if err := attach(empty, s.stubs.root); err != nil {
 		return err
 	}
-	var errs []error
-	for i := len(s.mounts) - 1; i >= 0; i-- {
-		m := s.mounts[i]
-		err := unix.Unmount(fmt.Sprint(m.fd), unix.MNT_DETACH)
-		// EINVAL: the command itself had the right to unmount it.
-		if err != nil && !errors.Is(err, unix.EINVAL) {
-			errs = append(errs, fmt.Errorf("unmounting %s: %w", m.target, err))
-		}
+	return changeRoot(empty)
+}
+
+// changeRoot makes the mount that root is the root of the root of this process and of its
+// namespace, and detaches the old one.
+func changeRoot(root int) error {
+	if err := unix.Fchdir(root); err != nil {
+		return err
 	}
-	return errors.Join(append(errs, unix.Chdir("/"))...)
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("pivot_root: %w", err)
+	}
+	// The old root is now mounted over the new one.
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("leaving the old root: %w", err)
+	}
+	return unix.Chdir("/")
 }

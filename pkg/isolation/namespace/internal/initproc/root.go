@@ -86,6 +86,7 @@ func (s *session) mountFile(f *File) error {
 	if err != nil {
 		return err
 	}
+	defer unix.Close(m)
 	if err := restrict(m, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, false); err != nil {
 		return err
 	}
@@ -112,6 +113,8 @@ func (s *session) mountAll() error {
 		}
 		if m.ReadOnly {
 			s.frozen = append(s.frozen, fd)
+		} else {
+			unix.Close(fd)
 		}
 	}
 	for _, fd := range s.frozen {
@@ -163,22 +166,13 @@ func selectMount(root int, selector string) (int, error) {
 
 // enterRoot makes the root filesystem the root of this process, and of its namespace; the
 // host's directories are then out of reach, except by the descriptors that are open.
-func (s *session) enterRoot() error {
-	if err := unix.Fchdir(s.stubs.root); err != nil {
-		return err
-	}
-	if err := unix.PivotRoot(".", "."); err != nil {
-		return fmt.Errorf("pivot_root: %w", err)
-	}
-	// The old root is now mounted over the new one.
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("leaving the old root: %w", err)
-	}
-	return unix.Chdir("/")
-}
+func (s *session) enterRoot() error { return changeRoot(s.stubs.root) }
 
 // leave takes the mounts away and removes the mount points that were made for them.
 func (s *session) leave() error {
+	if len(s.stubs.made) == 0 {
+		return nil // the mounts end with the namespace
+	}
 	for _, fd := range s.frozen { // there may be mount points in them
 		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}); err != nil {
 			return fmt.Errorf("mount_setattr: %w", err)
