@@ -35,7 +35,7 @@ demo: build ## build an example, push it to a registry on loopback, show and run
 .PHONY: test
 test: test-tools ## run all tests
 	@SLIPWAY_REQUIRE_TOOLS=$$(scripts/install-packages --check $(TEST_PACKAGES) && echo 1 || true) \
-		$(STAGE) "tests" $(GO) test $(TESTFLAGS) ./...
+		$(STAGE) "tests" $(GO) test -timeout=30m $(TESTFLAGS) ./...
 
 # What the tests use beside Go:
 #   busybox-static    the root filesystem in which RUN is tested
@@ -51,7 +51,7 @@ test-tools: ## install what the tests use, where that is possible
 
 .PHONY: race
 race: ## run the tests with the race detector (needs a C compiler)
-	@CGO_ENABLED=1 $(STAGE) "tests with the race detector" $(GO) test -race $(TESTFLAGS) ./results/... ./pkg/... ./cmd/... ./internal/...
+	@CGO_ENABLED=1 $(STAGE) "tests with the race detector" $(GO) test -race -timeout=30m $(TESTFLAGS) ./results/... ./pkg/... ./cmd/... ./internal/...
 
 .PHONY: bench
 bench: ## run the benchmarks whose figures ARCHITECTURE.md gives

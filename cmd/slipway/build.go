@@ -66,6 +66,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		ShmSize:       c.String("shm-size"),
 		Ulimits:       c.StringSlice("ulimit"),
 		CgroupParent:  c.String("cgroup-parent"),
+		Allow:         c.StringSlice("allow"),
 		Pull:          c.Bool("pull"),
 		Check:         c.Bool("check"),
 		Isolation:     c.String("isolation"),

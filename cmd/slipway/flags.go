@@ -56,6 +56,7 @@ func runFlags() []cli.Flag {
 		&cli.StringFlag{Category: category, Name: "state-dir", EnvVars: []string{"SLIPWAY_STATE_DIR"}, Usage: "`DIR` for everything that is kept during and between builds (default: /slipway, else in the user's cache directory)"},
 		&cli.StringSliceFlag{Category: category, Name: "secret", Usage: "`id=ID[,src=FILE|,env=VAR]` for RUN --mount=type=secret"},
 		&cli.StringSliceFlag{Category: category, Name: "ssh", Usage: "`ID[=SOCKET]` of an agent for RUN --mount=type=ssh"},
+		&cli.StringSliceFlag{Category: category, Name: "allow", Usage: "let the Dockerfile ask for `WHAT`: security.insecure"},
 		&cli.StringSliceFlag{Category: category, Name: "add-host", Usage: "`NAME:IP` for /etc/hosts"},
 		&cli.StringFlag{Category: category, Name: "network", Usage: "of RUN: default, none or host"},
 		&cli.StringFlag{Category: category, Name: "shm-size", Usage: "`SIZE` of /dev/shm, as 128m"},

@@ -125,6 +125,7 @@ func newSession(ctx context.Context, o Options) (_ *session, err error) {
 	env := &op.Env{
 		Images: s.client, Locals: s.plan.locals, Isolation: s.backend,
 		Secrets: secrets, Agents: o.Agents, State: s.state, Now: s.now,
+		AllowInsecure: slices.Contains(o.Allow, allowInsecure),
 	}
 	executor := s.display.Observe(solve.Memoizing(solve.Locating(solve.Ops{Env: env})))
 	s.solver = solve.New(ctx, executor)

@@ -51,6 +51,9 @@ type Options struct {
 	ShmSize      string
 	Ulimits      []string
 	CgroupParent string
+	// Allow lists what a Dockerfile may ask for beyond the usual: "security.insecure".
+	// "network.host" is accepted; RUN has the pod's network anyway.
+	Allow []string
 
 	Registry registry.Options
 

@@ -28,6 +28,9 @@ type plan struct {
 	pending  map[string]layoutContext
 }
 
+// allowInsecure is the permission for RUN --security=insecure, by BuildKit's name for it.
+const allowInsecure = "security.insecure"
+
 // layoutContext is a named context in a layout whose digest has to be looked up.
 type layoutContext struct{ store, id string }
 
@@ -51,6 +54,11 @@ func newPlan(o *Options) (*plan, error) {
 	}
 	if err := p.setCompression(o); err != nil {
 		return nil, err
+	}
+	for _, a := range o.Allow {
+		if a != allowInsecure && a != "network.host" {
+			return nil, fmt.Errorf("--allow %q: only security.insecure and network.host can be allowed", a)
+		}
 	}
 	p.results = results.Files{
 		Dir:               o.ResultsDir,

@@ -347,9 +347,11 @@ func (b *rawBlob) Digest() (v1.Hash, error) {
 	h, _, err := v1.SHA256(bytes.NewReader(b.data))
 	return h, err
 }
-func (b *rawBlob) DiffID() (v1.Hash, error)           { return b.Digest() }
-func (b *rawBlob) Size() (int64, error)               { return int64(len(b.data)), nil }
-func (b *rawBlob) Compressed() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.data)), nil }
+func (b *rawBlob) DiffID() (v1.Hash, error) { return b.Digest() }
+func (b *rawBlob) Size() (int64, error)     { return int64(len(b.data)), nil }
+func (b *rawBlob) Compressed() (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(b.data)), nil
+}
 
 func TestBlobCancelled(t *testing.T) {
 	src, dir := newSource(t), stateDir(t)

@@ -162,7 +162,7 @@ func TestDecodeIndexRefuses(t *testing.T) {
 		"xattr twice":          entry("\x01\x10\x00\x01a\x00\x00\x00\x00\x02\x01x\x00\x01x\x00"),
 		"path twice":           pack("\x00\x02\x01\x00\x00\x01a\x00\x00\x00\x00\x01\x00\x00\x01a\x00\x00\x00\x00"),
 		"wrong order":          pack("\x00\x02\x01\x00\x00\x01b\x00\x00\x00\x00\x01\x00\x00\x01a\x00\x00\x00\x00"),
-		"bomb":                 append([]byte(indexMagic), bomb(t, 1<<30)...),
+		"bomb":                 append([]byte(indexMagic), bomb(t, 256<<20)...),
 	}
 	if _, err := DecodeIndex(entry("\x01\x00\x00\x01a\x00\x00\x00\x00")); err != nil {
 		t.Fatalf("the entry that the others are variants of: %v", err)

@@ -235,8 +235,8 @@ func (u *unpacker) setInfo(ino *inode, hdr *tar.Header) error {
 		e.UID, e.GID = uint32(hdr.Uid), uint32(hdr.Gid)
 	}
 	ino.addXattrs(tarXattrs(hdr, e.Type))
-	if hdr.Typeflag == tar.TypeLink && !u.changeable(hdr.Linkname) {
-		return nil
+	if hdr.Typeflag == tar.TypeLink && e.Type == layer.Symlink {
+		return nil // mode and time stay those of the symbolic link
 	}
 	if e.Type != layer.Symlink {
 		e.Mode = uint16(hdr.Mode & 0o7777)
@@ -245,13 +245,6 @@ func (u *unpacker) setInfo(ino *inode, hdr *tar.Header) error {
 		e.ModTime = boundTime(hdr.ModTime)
 	}
 	return nil
-}
-
-// changeable reports whether a hard link changes the mode and the time of its target: not if
-// that is a symbolic link, and not if it is only found after ".." in its name was cleaned away.
-func (u *unpacker) changeable(target string) bool {
-	at, err := u.find(target, false)
-	return err == nil && at.ino != nil && !at.ino.isSymlink()
 }
 
 // tarXattrs returns the extended attributes of a header that a file of this type can have. What

@@ -83,7 +83,8 @@ func randomArchive(r *rand.Rand) (headers []*tar.Header, bodies []string) {
 			h.Typeflag = tar.TypeSymlink
 			h.Linkname = pickOne(r, "aa", "../bb", "/", "..", "/aa/bb", "cc/..", "nowhere", "./bb", "bb/../../cc")
 		case 8:
-			h.Typeflag, h.Linkname = tar.TypeLink, name()
+			// Without ".." in the middle, after which go-archive forgets mode and time.
+			h.Typeflag, h.Linkname = tar.TypeLink, pickOne(r, "aa", "bb", "/bb", "../aa", "aa/bb", "./cc", "new/aa", "aa/cc")
 		case 9:
 			h.Typeflag = tar.TypeFifo
 		case 10:

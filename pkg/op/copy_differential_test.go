@@ -19,7 +19,7 @@ import (
 
 var (
 	differentialSeed  = flag.Uint64("differential.seed", 0, "seed of the first random case, 0 for a new one each time")
-	differentialCases = flag.Int("differential.cases", 400, "number of random cases")
+	differentialCases = flag.Int("differential.cases", 300, "number of random cases")
 )
 
 // runDifferential runs random cases, each with a seed of its own that can be given again.

@@ -19,6 +19,9 @@ type Env struct {
 	// Agents gives the socket of each ssh agent by its id.
 	Agents map[string]string
 	State  *state.Dir
+	// AllowInsecure permits RUN --security=insecure, which gives a process all that
+	// the pod itself may do.
+	AllowInsecure bool
 	// Now is the one clock value of the build: what operations make is as old
 	// as the build, whatever order they run in.
 	Now time.Time

@@ -137,6 +137,9 @@ func (m *ExecMount) addKey(ctx context.Context, h *keyHash, in []Input) error {
 
 // Run implements Op.
 func (e *Exec) Run(ctx context.Context, env *Env, in []Input) ([]*tree.Tree, error) {
+	if e.Insecure && !env.AllowInsecure {
+		return nil, errors.New("RUN --security=insecure is not allowed here: whoever starts the build can allow it with --allow security.insecure")
+	}
 	p, release, err := e.process(ctx, env, in)
 	if err != nil {
 		return nil, err

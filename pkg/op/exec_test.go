@@ -195,6 +195,19 @@ func TestExecMissingSecretAndAgent(t *testing.T) {
 	}
 }
 
+func TestInsecureNeedsPermission(t *testing.T) {
+	b := &backend{}
+	env := environment(t, b)
+	e := op.Exec{Insecure: true, Mounts: []op.ExecMount{root}}
+	if _, err := e.Run(t.Context(), env, []op.Input{input(nil, "scratch")}); err == nil || !strings.Contains(err.Error(), "--allow security.insecure") {
+		t.Errorf("got %v", err)
+	}
+	env.AllowInsecure = true
+	if _, err := e.Run(t.Context(), env, []op.Input{input(nil, "scratch")}); err != nil || !b.got.Insecure {
+		t.Errorf("allowed, and got %v", err)
+	}
+}
+
 func TestExecSecondOutput(t *testing.T) {
 	scan := rootfs(t, map[string]string{"x": "y"})
 	e := op.Exec{Mounts: []op.ExecMount{

@@ -38,7 +38,8 @@ func (d *draft) layer(ctx context.Context, base *tree.View) (layer.Layer, error)
 
 // differ compares a draft with the view that it started from.
 type differ struct {
-	// names are the names of all that was looked at and is no directory, in tree order.
+	// names are the names, in tree order, of all that was looked at and is no directory. New
+	// files of one name, the bulk of many copies, are left out.
 	names map[*inode][]name
 	// kept are those of them that the layer needs not list.
 	kept map[*inode]bool
@@ -81,6 +82,7 @@ func (x *differ) scan(p string, dir *inode, base *tree.Node) {
 		case ino == nil:
 		case ino.isDir():
 			x.scan(at.path, ino, at.merged(ino))
+		case at.base == nil && ino.links == 1:
 		default:
 			x.names[ino] = append(x.names[ino], at)
 		}
@@ -112,8 +114,8 @@ func (x *differ) name(at name, ino *inode) bool {
 		return false
 	}
 	// All names of a file are listed, or none.
-	if first := x.names[ino][0].path; at.path != first {
-		x.add(at.path, hardlink(ino.meta, first), nil)
+	if names := x.names[ino]; len(names) > 0 && names[0].path != at.path {
+		x.add(at.path, hardlink(ino.meta, names[0].path), nil)
 		return true
 	}
 	x.add(at.path, *ino.meta, ino.body)

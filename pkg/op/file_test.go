@@ -170,7 +170,7 @@ func TestFileDoesNotReadContent(t *testing.T) {
 	}
 }
 
-func TestFileCancelled(t *testing.T) {
+func TestFileCanceled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	f := &File{Actions: chained(copying("/", "/"))}

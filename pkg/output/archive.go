@@ -49,7 +49,7 @@ func (a *Archive) Prepare(ctx context.Context, b *image.Built) (Pending, error) 
 			return nil, fmt.Errorf("docker archives hold one image: %w: use type=oci", err)
 		}
 	}
-	return a.file.prepare(func(w io.Writer) error { return a.write(ctx, w, b) })
+	return a.file.prepare(ctx, func(ctx context.Context, w io.Writer) error { return a.write(ctx, w, b) })
 }
 
 func (a *Archive) write(ctx context.Context, w io.Writer, b *image.Built) error {

@@ -22,7 +22,7 @@ const standardOutput = "-"
 
 // prepare has write fill a temporary file beside the destination. What goes to the standard
 // output cannot be taken back, so it is written at Commit.
-func (f file) prepare(write func(io.Writer) error) (Pending, error) {
+func (f file) prepare(ctx context.Context, write func(context.Context, io.Writer) error) (Pending, error) {
 	if f.dest == standardOutput {
 		return &pendingStream{f.stdout, write}, nil
 	}
@@ -38,7 +38,7 @@ func (f file) prepare(write func(io.Writer) error) (Pending, error) {
 		return nil, errors.Join(err, removeDirs(made))
 	}
 	p := &pendingFile{dest: f.dest, tmp: tmp, made: made}
-	if err := p.fill(write); err != nil {
+	if err := p.fill(ctx, write); err != nil {
 		return nil, errors.Join(err, p.Abort())
 	}
 	return p, nil
@@ -56,9 +56,9 @@ type pendingFile struct {
 	made []string
 }
 
-func (p *pendingFile) fill(write func(io.Writer) error) error {
+func (p *pendingFile) fill(ctx context.Context, write func(context.Context, io.Writer) error) error {
 	buf := bufio.NewWriterSize(p.tmp, 256<<10)
-	if err := write(buf); err != nil {
+	if err := write(ctx, buf); err != nil {
 		return err
 	}
 	return buf.Flush()
@@ -86,13 +86,13 @@ func (p *pendingFile) remove() error {
 // pendingStream is something to be written to the standard output.
 type pendingStream struct {
 	w     io.Writer
-	write func(io.Writer) error
+	write func(context.Context, io.Writer) error
 }
 
 // Commit implements Pending.
-func (p *pendingStream) Commit(context.Context) (*Result, error) {
+func (p *pendingStream) Commit(ctx context.Context) (*Result, error) {
 	buf := bufio.NewWriterSize(p.w, 256<<10)
-	if err := errors.Join(p.write(buf), buf.Flush()); err != nil {
+	if err := errors.Join(p.write(ctx, buf), buf.Flush()); err != nil {
 		return nil, err
 	}
 	return &Result{Path: standardOutput}, nil

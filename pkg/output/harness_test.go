@@ -173,7 +173,8 @@ type server struct {
 	inner http.Handler
 
 	mu        sync.Mutex
-	requests  []string // "METHOD PATH?QUERY"
+	requests  []string        // "METHOD PATH?QUERY"
+	blobs     map[string]bool // "REPOSITORY DIGEST"; the inner registry shares blobs among repositories
 	intercept func(w http.ResponseWriter, r *http.Request) bool
 }
 
@@ -191,9 +192,43 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.requests = append(s.requests, r.Method+" "+r.URL.RequestURI())
 	intercept := s.intercept
 	s.mu.Unlock()
-	if intercept == nil || !intercept(w, r) {
-		s.inner.ServeHTTP(w, r)
+	if intercept != nil && intercept(w, r) {
+		return
 	}
+	repo, digest, isBlob := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2/"), "/blobs/")
+	switch {
+	case !isBlob:
+	case r.Method == http.MethodGet, r.Method == http.MethodHead:
+		if !s.has(repo, digest) {
+			http.Error(w, `{"errors":[{"code":"BLOB_UNKNOWN"}]}`, http.StatusNotFound)
+			return
+		}
+	case r.Method == http.MethodPut:
+		s.add(repo, r.URL.Query().Get("digest"))
+	case r.URL.Query().Has("mount"):
+		if s.has(r.URL.Query().Get("from"), r.URL.Query().Get("mount")) {
+			s.add(repo, r.URL.Query().Get("mount"))
+			w.WriteHeader(http.StatusCreated)
+			return
+		}
+		r.URL.RawQuery = ""
+	}
+	s.inner.ServeHTTP(w, r)
+}
+
+func (s *server) has(repo, digest string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.blobs[repo+" "+digest]
+}
+
+func (s *server) add(repo, digest string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.blobs == nil {
+		s.blobs = map[string]bool{}
+	}
+	s.blobs[repo+" "+digest] = true
 }
 
 func (s *server) interceptWith(f func(w http.ResponseWriter, r *http.Request) bool) {
@@ -246,4 +281,10 @@ func parse(t *testing.T, ref string) name.Reference {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// denyAll answers every request with 403.
+func denyAll(w http.ResponseWriter, _ *http.Request) bool {
+	http.Error(w, `{"errors":[{"code":"DENIED","message":"requested access is denied"}]}`, http.StatusForbidden)
+	return true
 }

@@ -24,8 +24,7 @@ const layoutFile = `{"imageLayoutVersion":"1.0.0"}`
 // name where there is one.
 type layoutName struct{ tag, full string }
 
-// layoutNames turns names into what index.json says. A name without a slash and a colon is a mere
-// tag, as skopeo and umoci write them ("oci:DIR:TAG").
+// layoutNames turns names into what index.json says.
 func layoutNames(names []string) ([]layoutName, error) {
 	var out []layoutName
 	for _, n := range names {

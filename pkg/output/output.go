@@ -7,9 +7,11 @@
 package output
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
@@ -58,19 +60,41 @@ type Job struct {
 }
 
 // Write runs the jobs: it prepares all of them in parallel, and only if none failed it commits
-// them, in their order. The results come in the order of the jobs.
+// them, those first that may still fail. The results come in the order of the jobs.
 func Write(ctx context.Context, jobs ...Job) ([]*Result, error) {
 	pending, err := prepare(ctx, jobs)
 	if err != nil {
 		return nil, err
 	}
 	results := make([]*Result, len(jobs))
-	for i, p := range pending {
+	for _, i := range commitOrder(pending) {
+		p := pending[i]
+		pending[i] = nil
 		if results[i], err = p.Commit(ctx); err != nil {
-			return nil, errors.Join(inOutput(jobs[i].Output, err), abort(pending[i+1:]))
+			return nil, errors.Join(inOutput(jobs[i].Output, err), abort(pending))
 		}
 	}
 	return results, nil
+}
+
+// commitOrder puts tags before files, because a network fails more often than a rename, and the
+// standard output last: what is written there can be neither prepared nor taken back.
+func commitOrder(pending []Pending) []int {
+	rank := func(i int) int {
+		switch pending[i].(type) {
+		case *pendingTags:
+			return 0
+		case *pendingStream:
+			return 2
+		}
+		return 1
+	}
+	order := make([]int, len(pending))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(rank(a), rank(b)) })
+	return order
 }
 
 func prepare(ctx context.Context, jobs []Job) ([]Pending, error) {

@@ -24,7 +24,7 @@ func (t *Tar) String() string { return "writing tar " + t.file.dest }
 
 // Prepare implements Output.
 func (t *Tar) Prepare(ctx context.Context, b *image.Built) (Pending, error) {
-	return t.file.prepare(func(w io.Writer) error {
+	return t.file.prepare(ctx, func(ctx context.Context, w io.Writer) error {
 		l, err := flatten(ctx, b, b.Index() != nil)
 		if err != nil {
 			return err

@@ -9,7 +9,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -28,6 +28,7 @@ type Client struct {
 	opts Options
 
 	hosts  *hostTransports
+	pauses sync.Map // see retryTransport
 	pusher *remote.Pusher
 
 	sessions memo[sessionKey, *session]
@@ -37,7 +38,7 @@ type Client struct {
 }
 
 // New returns the client of one build, which ends with ctx. Nothing is contacted yet.
-func New(ctx context.Context, o Options) (*Client, error) {
+func New(ctx context.Context, o Options) (_ *Client, err error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
@@ -48,12 +49,14 @@ func New(ctx context.Context, o Options) (*Client, error) {
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
+	if o.Hosts, err = normalizeHosts(o.Hosts); err != nil {
+		return nil, err
+	}
 	c := &Client{ctx: ctx, opts: o, hosts: newHostTransports(o.Hosts)}
 	pusher, err := remote.NewPusher(
 		remote.WithTransport(verifyPut{c.roundTripper(o.Push)}),
 		remote.WithAuthFromKeychain(o.Keychain),
 		remote.WithUserAgent(o.UserAgent),
-		remote.WithNondistributable,
 		remote.WithJobs(uploads),
 		// Requests are repeated by our own transport, which honours
 		// Retry-After; what is left for the library is to start an upload again
@@ -87,26 +90,38 @@ func (c *Client) ParseDestination(ref string) (name.Reference, error) {
 }
 
 func (c *Client) parse(ref string, access Access) (name.Reference, error) {
-	var opts []name.Option
-	host, _, _ := strings.Cut(ref, "/")
-	if access.PlainHTTP || c.opts.Hosts[host].PlainHTTP {
-		opts = append(opts, name.Insecure)
-	}
 	// "repo:tag@digest" is parsed without its tag, which says nothing that the
 	// digest does not.
-	r, err := name.ParseReference(ref, opts...)
+	r, err := name.ParseReference(ref)
+	if err == nil && (access.PlainHTTP || c.opts.Hosts[r.Context().RegistryStr()].PlainHTTP) {
+		r, err = name.ParseReference(ref, name.Insecure)
+	}
 	if err != nil {
 		return nil, &Error{Op: "parsing image reference", Ref: ref, Kind: Invalid, Err: err}
 	}
 	return r, nil
 }
 
+// normalizeHosts names registries as requests to them do: Docker Hub's is not "docker.io".
+func normalizeHosts(hosts map[string]Host) (map[string]Host, error) {
+	out := make(map[string]Host, len(hosts))
+	for host, h := range hosts {
+		r, err := name.NewRegistry(host)
+		if err != nil {
+			return nil, &Error{Op: "parsing registry", Ref: host, Kind: Invalid, Err: err}
+		}
+		out[r.RegistryStr()] = h
+	}
+	return out, nil
+}
+
 // roundTripper is the way to all registries, without credentials.
 func (c *Client) roundTripper(access Access) http.RoundTripper {
 	return &retryTransport{
-		inner: c.hosts.roundTripper(access.SkipTLSVerify),
-		retry: c.opts.Retry,
-		warn:  c.opts.Warn,
+		inner:  c.hosts.roundTripper(access.SkipTLSVerify),
+		retry:  c.opts.Retry,
+		warn:   c.opts.Warn,
+		pauses: &c.pauses,
 	}
 }
 

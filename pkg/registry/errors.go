@@ -133,11 +133,13 @@ func classify(err error) Kind {
 		return known.kind
 	case errors.As(err, &digest):
 		return DigestMismatch
-	case errors.As(err, &trust), errors.As(err, &unknown), errors.As(err, &record),
+	case errors.As(err, &trust), errors.As(err, &unknown):
+		return Untrusted
+	case errors.As(err, &answer): // on loopback beside that of the vain attempt with TLS
+		return classifyAnswer(answer)
+	case errors.As(err, &record),
 		strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"): // net/http exports no error value for it
 		return Untrusted
-	case errors.As(err, &answer):
-		return classifyAnswer(answer)
 	case errors.As(err, &short):
 		return Transient
 	case errors.As(err, &dns) && dns.IsNotFound:

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -26,14 +27,21 @@ func (c *Client) Tag(ctx context.Context, tag name.Tag, m Manifest) error {
 	return wrap("tagging", tag.String(), c.pusher.Put(ctx, tag, m))
 }
 
-// Verify asks the registry what it has under m's digest and compares.
+// Verify asks the registry what it has under m's digest and compares. A registry that does not say,
+// such as to credentials that may only push, gives a warning and not an error.
 func (c *Client) Verify(ctx context.Context, repo name.Repository, m Manifest) error {
 	desc, err := partial.Descriptor(m)
 	if err != nil {
 		return err
 	}
 	ref := repo.Digest(desc.Digest.String())
-	return wrap("verifying", ref.String(), c.verify(ctx, repo, *desc))
+	err = wrap("verifying", ref.String(), c.verify(ctx, repo, *desc))
+	var failed *Error
+	if !errors.As(err, &failed) || failed.Kind == DigestMismatch || ctx.Err() != nil {
+		return err
+	}
+	c.opts.Warn("the push succeeded, but the registry cannot be asked what it stored: " + err.Error())
+	return nil
 }
 
 func (c *Client) verify(ctx context.Context, repo name.Repository, desc v1.Descriptor) error {

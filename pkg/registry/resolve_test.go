@@ -227,10 +227,11 @@ func TestEveryCallForOneTagGivesOneAnswer(t *testing.T) {
 }
 
 func TestReferences(t *testing.T) {
-	c := newClient(t, registry.Options{Hosts: map[string]registry.Host{"plain.example": {Access: registry.Access{PlainHTTP: true}}}})
+	c := newClient(t, registry.Options{Hosts: map[string]registry.Host{
+		"plain.example": {Access: registry.Access{PlainHTTP: true}}, "docker.io": {Access: registry.Access{PlainHTTP: true}}}})
 	for ref, want := range map[string][2]string{
-		"alpine":                        {"index.docker.io/library/alpine:latest", "https"},
-		"docker.io/library/a:3":         {"index.docker.io/library/a:3", "https"},
+		"alpine":                        {"index.docker.io/library/alpine:latest", "http"},
+		"docker.io/library/a:3":         {"index.docker.io/library/a:3", "http"},
 		"plain.example/x":               {"plain.example/x:latest", "http"},
 		"other.example/x":               {"other.example/x:latest", "https"},
 		"localhost:5000/x":              {"localhost:5000/x:latest", "http"},

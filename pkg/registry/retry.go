@@ -26,7 +26,9 @@ type retryTransport struct {
 	retry Retry
 	warn  func(string)
 
-	pauses sync.Map // host to the time.Time before which it wants no request
+	// pauses maps a host to the time.Time before which it wants no request; all
+	// transports of a client share it.
+	pauses *sync.Map
 }
 
 // RoundTrip implements http.RoundTripper.

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -10,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -155,5 +155,5 @@ func (v verifyPut) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func isManifestPut(req *http.Request) bool {
-	return req.Method == http.MethodPut && bytes.Contains([]byte(req.URL.Path), []byte("/manifests/"))
+	return req.Method == http.MethodPut && strings.Contains(req.URL.Path, "/manifests/")
 }

@@ -29,14 +29,14 @@ func TestPushedImage(t *testing.T) {
 	tag := host + "/team/hello:v1"
 	mustSlipway(t, dir, "build", context,
 		"--build-arg", "BASE="+base, "--insecure-registry", host,
-		"-t", tag, "-d", host+"/mirror/hello:v1",
+		"-t", tag, "-d", host+"/mirror/hello:stable",
 		"--oci-layout-path", "layout", "--tar-path", "image.tar",
 		"--results-dir", "results", "--result", "IMAGE_DIGEST=single/HELLO_IMAGE_DIGEST",
 		"--digest-file", "digest", "--image-name-with-digest-file", "names", "--image-name-tag-with-digest-file", "tags",
 		"--metadata-file", "metadata.json")
 
 	fetched := filepath.Join(dir, "fetched")
-	tool(t, "skopeo", "copy", "--quiet", "--src-tls-verify=false", "docker://"+tag, "oci:"+fetched+":hello")
+	tool(t, "skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", "docker://"+tag, "oci:"+fetched+":hello")
 	image := verifyLayout(t, fetched)
 
 	t.Run("the config", func(t *testing.T) {
@@ -51,8 +51,8 @@ func TestPushedImage(t *testing.T) {
 	})
 
 	t.Run("the other destinations", func(t *testing.T) {
-		for _, source := range []string{"docker://" + host + "/mirror/hello:v1", "oci:" + filepath.Join(dir, "layout")} {
-			if got := tool(t, "skopeo", "inspect", "--tls-verify=false", "--format", "{{.Digest}}", source); strings.TrimSpace(got) != image.digest {
+		for _, source := range []string{"docker://" + host + "/mirror/hello:stable", "oci:" + filepath.Join(dir, "layout:stable")} {
+			if got := tool(t, "skopeo", "--insecure-policy", "inspect", "--tls-verify=false", "--format", "{{.Digest}}", source); strings.TrimSpace(got) != image.digest {
 				t.Errorf("%s is %s, want %s", source, got, image.digest)
 			}
 		}
@@ -61,7 +61,7 @@ func TestPushedImage(t *testing.T) {
 		}
 		// A docker archive has other manifests; the config stays.
 		fromTar := filepath.Join(dir, "from-tar")
-		tool(t, "skopeo", "copy", "--quiet", "docker-archive:"+filepath.Join(dir, "image.tar"), "oci:"+fromTar+":hello")
+		tool(t, "skopeo", "--insecure-policy", "copy", "--quiet", "docker-archive:"+filepath.Join(dir, "image.tar"), "oci:"+fromTar+":hello")
 		if got := verifyLayout(t, fromTar); !slices.Equal(got.config.RootFS.DiffIDs, image.config.RootFS.DiffIDs) {
 			t.Errorf("the archive's layers are %v, want %v", got.config.RootFS.DiffIDs, image.config.RootFS.DiffIDs)
 		}
@@ -72,11 +72,11 @@ func TestPushedImage(t *testing.T) {
 			"results/IMAGE_URL":         tag,
 			"results/IMAGE_DIGEST":      image.digest,
 			"results/IMAGE_REF":         tag + "@" + image.digest,
-			"results/IMAGES":            tag + "@" + image.digest + "," + host + "/mirror/hello:v1@" + image.digest,
+			"results/IMAGES":            tag + "@" + image.digest + "," + host + "/mirror/hello:stable@" + image.digest,
 			"single/HELLO_IMAGE_DIGEST": image.digest,
 			"digest":                    image.digest,
 			"names":                     host + "/team/hello@" + image.digest + "\n" + host + "/mirror/hello@" + image.digest + "\n",
-			"tags":                      tag + "@" + image.digest + "\n" + host + "/mirror/hello:v1@" + image.digest + "\n",
+			"tags":                      tag + "@" + image.digest + "\n" + host + "/mirror/hello:stable@" + image.digest + "\n",
 		}
 		for name, content := range want {
 			if got := read(t, filepath.Join(dir, name)); got != content {
@@ -173,7 +173,7 @@ func TestCompression(t *testing.T) {
 			tag = strings.ReplaceAll(tag, "--", "_")
 			mustSlipway(t, dir, append([]string{"build", "--build-arg", "BASE=" + base, "--insecure-registry", host, "-t", tag, context}, tt.args...)...)
 			fetched := filepath.Join(dir, "fetched")
-			tool(t, "skopeo", "copy", "--quiet", "--src-tls-verify=false", "docker://"+tag, "oci:"+fetched+":data")
+			tool(t, "skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", "docker://"+tag, "oci:"+fetched+":data")
 			image := verifyLayout(t, fetched)
 			if got := image.manifest.Layers[len(image.manifest.Layers)-1].MediaType; got != tt.mediaType {
 				t.Errorf("media type %s, want %s", got, tt.mediaType)

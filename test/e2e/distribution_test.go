@@ -74,7 +74,7 @@ func TestPushToDistribution(t *testing.T) {
 	host, log := distribution(t)
 	needTool(t, "skopeo")
 	source, base := registryWithBase(t)
-	tool(t, "skopeo", "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false", "docker://"+base, "docker://"+host+"/base/busybox:e2e")
+	tool(t, "skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false", "docker://"+base, "docker://"+host+"/base/busybox:e2e")
 
 	context := write(t, map[string]string{"Dockerfile": "ARG BASE\nFROM ${BASE}\nCOPY x /x\n", "x": "x"})
 	dir := t.TempDir()
@@ -90,7 +90,7 @@ func TestPushToDistribution(t *testing.T) {
 		t.Errorf("the last request is not the tag's: %q", requests)
 	}
 	fetched := filepath.Join(dir, "fetched")
-	tool(t, "skopeo", "copy", "--quiet", "--src-tls-verify=false", "docker://"+host+"/team/app:v1", "oci:"+fetched+":app")
+	tool(t, "skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", "docker://"+host+"/team/app:v1", "oci:"+fetched+":app")
 	if image := verifyLayout(t, fetched); len(image.manifest.Layers) != 2 {
 		t.Errorf("%d layers, want the base's and one", len(image.manifest.Layers))
 	}

@@ -112,6 +112,11 @@ func (c *goldenCase) has(instruction string) bool {
 	return false
 }
 
+// hasFlag reports whether a flag is among the case's arguments.
+func (c *goldenCase) hasFlag(name string) bool {
+	return slices.ContainsFunc(c.lines(sectionArgs), func(arg string) bool { return strings.HasPrefix(arg, name+"=") })
+}
+
 // setup writes the input of the case into dir. The name registry.test stands for the registry
 // with the base images.
 func (c *goldenCase) setup(dir string, bases *bases) error {

@@ -2,8 +2,7 @@ package golden
 
 import "strings"
 
-// diffLines shows the lines that only one of two texts has, and those around which they are, in the
-// manner of diff.
+// diffLines shows the lines that only one of two texts has, in order.
 func diffLines(want, got string) string {
 	a, b := strings.SplitAfter(want, "\n"), strings.SplitAfter(got, "\n")
 	common := longestCommon(a, b)

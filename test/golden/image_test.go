@@ -20,20 +20,16 @@ import (
 
 // descriptor is what the OCI image spec calls so; fields that no case needs are left out.
 type descriptor struct {
-	MediaType    string            `json:"mediaType"`
-	Digest       string            `json:"digest,omitempty"`
-	Size         int64             `json:"size,omitempty"`
-	Annotations  map[string]string `json:"annotations,omitempty"`
-	ArtifactType string            `json:"artifactType,omitempty"`
-	Platform     *platform         `json:"platform,omitempty"`
+	MediaType string    `json:"mediaType"`
+	Digest    string    `json:"digest"`
+	Size      int64     `json:"size"`
+	Platform  *platform `json:"platform"`
 }
 
 type platform struct {
-	OS           string   `json:"os"`
-	Architecture string   `json:"architecture"`
-	Variant      string   `json:"variant,omitempty"`
-	OSVersion    string   `json:"os.version,omitempty"`
-	OSFeatures   []string `json:"os.features,omitempty"`
+	OS           string `json:"os"`
+	Architecture string `json:"architecture"`
+	Variant      string `json:"variant"`
 }
 
 func (p *platform) String() string {
@@ -42,19 +38,17 @@ func (p *platform) String() string {
 
 // manifest is an image manifest or, with Manifests, an index.
 type manifest struct {
-	SchemaVersion int               `json:"schemaVersion"`
-	MediaType     string            `json:"mediaType"`
-	ArtifactType  string            `json:"artifactType,omitempty"`
-	Config        *descriptor       `json:"config,omitempty"`
-	Layers        []descriptor      `json:"layers,omitempty"`
-	Manifests     []descriptor      `json:"manifests,omitempty"`
-	Annotations   map[string]string `json:"annotations,omitempty"`
+	MediaType string       `json:"mediaType"`
+	Config    *descriptor  `json:"config"`
+	Layers    []descriptor `json:"layers"`
+	Manifests []descriptor `json:"manifests"`
+	raw       []byte
 }
 
 // builtImage is one image of a layout, read completely.
 type builtImage struct {
 	platform string // "" for the only one
-	manifest manifest
+	manifest *manifest
 	config   []byte
 	diffIDs  []string
 	layers   [][]byte // uncompressed tars
@@ -109,7 +103,7 @@ func (l ociLayout) manifest(d descriptor) (*manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &manifest{}
+	m := &manifest{raw: raw}
 	if err := json.Unmarshal(raw, m); err != nil {
 		return nil, fmt.Errorf("manifest %s: %w", d.Digest, err)
 	}
@@ -135,7 +129,7 @@ func (l ociLayout) image(m *manifest) (*builtImage, error) {
 	if err := json.Unmarshal(config, &head); err != nil {
 		return nil, fmt.Errorf("config: %w", err)
 	}
-	image := &builtImage{manifest: *m, config: config, diffIDs: head.RootFS.DiffIDs}
+	image := &builtImage{manifest: m, config: config, diffIDs: head.RootFS.DiffIDs}
 	if len(image.diffIDs) != len(m.Layers) {
 		return nil, fmt.Errorf("%d diff IDs for %d layers", len(image.diffIDs), len(m.Layers))
 	}

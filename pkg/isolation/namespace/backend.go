@@ -26,6 +26,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/initproc"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/unpack"
 	"github.com/slipway-build/slipway/pkg/state"
+	"github.com/slipway-build/slipway/pkg/tree"
 )
 
 // Name is the value of --isolation that selects this backend.
@@ -56,7 +57,8 @@ type Backend struct {
 
 	mu     sync.Mutex
 	lowers map[lowerKey]*lower
-	roots  []*os.Root // upper directories that layers are read from
+	names  map[*tree.Tree]string // of the directory of the topmost layer
+	roots  []*os.Root            // upper directories that layers are read from
 }
 
 var _ isolation.Backend = (*Backend)(nil)
@@ -77,7 +79,7 @@ func New(st *state.Dir, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{state: st, dir: dir, lowers: map[lowerKey]*lower{}}
+	b := &Backend{state: st, dir: dir, lowers: map[lowerKey]*lower{}, names: map[*tree.Tree]string{}}
 	if err := b.setUp(o); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

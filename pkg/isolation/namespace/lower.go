@@ -26,10 +26,11 @@ const formatVersion = "1"
 // they grow.
 const flattened = 400
 
-// lowerKey identifies a directory that overlayfs can use as a lower one: a layer, with the tree
-// below it if its unpacked form depends on that; or a whole tree.
+// lowerKey identifies a directory that overlayfs can use as a lower one: a layer in its usual form;
+// a layer as it must be on a certain tree; or, with no layer, a whole tree.
 type lowerKey struct {
 	layer layer.Layer
+	on    bool
 	tree  *tree.Tree
 }
 
@@ -105,26 +106,45 @@ func visible(ctx context.Context, t *tree.Tree) ([]*tree.Tree, error) {
 
 // layerDir returns the name of the directory that holds the topmost layer of t.
 func (b *Backend) layerDir(ctx context.Context, t *tree.Tree) (string, error) {
+	b.mu.Lock()
+	name, ok := b.names[t]
+	b.mu.Unlock()
+	if ok {
+		return name, nil
+	}
+	name, err := b.findLayerDir(ctx, t)
+	if err != nil {
+		return "", err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.names[t] = name
+	return name, nil
+}
+
+func (b *Backend) findLayerDir(ctx context.Context, t *tree.Tree) (string, error) {
 	l := t.Top()
 	x, err := l.Index(ctx)
 	if err != nil {
 		return "", err
 	}
+	below, err := t.Parent().View(ctx)
+	if err != nil {
+		return "", err
+	}
 	key := lowerKey{layer: l}
-	alone := unpack.SelfContained(x)
-	if !alone {
-		key.tree = t.Parent()
+	var tc *unpack.Context
+	if !unpack.SelfContained(x, below) {
+		merged, err := t.View(ctx)
+		if err != nil {
+			return "", err
+		}
+		key.on, key.tree = true, t.Parent()
+		tc = &unpack.Context{Below: below, Merged: merged}
 	}
 	return b.lower(ctx, key, func(ctx context.Context) (string, error) {
-		var merged *tree.View
-		if !alone {
-			var err error
-			if merged, err = t.View(ctx); err != nil {
-				return "", err
-			}
-		}
-		fill := func(ctx context.Context, dir string) error { return b.unpacker.Layer(ctx, l, merged, dir) }
-		name, err := persistentName(t, alone)
+		fill := func(ctx context.Context, dir string) error { return b.unpacker.Layer(ctx, l, tc, dir) }
+		name, err := persistentName(t, tc == nil)
 		if err != nil {
 			return "", err
 		}

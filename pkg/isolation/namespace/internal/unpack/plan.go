@@ -36,19 +36,26 @@ type file struct {
 // link is a further name of a file.
 type link struct{ path, target string }
 
-// SelfContained reports whether the unpacked form of a layer is the same whatever is below
-// it: it lists all parents of its entries and the targets of its hard links.
-func SelfContained(x *layer.Index) bool {
+// SelfContained reports whether the unpacked form of a layer over the tree below is the usual
+// one, which depends on nothing but the layer: it lists all parents of its entries and the
+// targets of its hard links, and removes only from directories that there are.
+func SelfContained(x *layer.Index, below *tree.View) bool {
 	dirs := map[string]bool{"": true}
+	var hidden opaqueDirs
 	for e := range x.All() {
-		if e.Type == layer.Directory {
-			dirs[e.Path] = true
-		}
 		if !dirs[parentOf(e.Path)] {
 			return false
 		}
-		if e.Type == layer.Hardlink {
+		hidden.enter(e)
+		switch e.Type {
+		case layer.Directory:
+			dirs[e.Path] = true
+		case layer.Hardlink:
 			if _, err := linkTarget(x, e); err != nil {
+				return false
+			}
+		case layer.Whiteout:
+			if n := exact(below.Root(), parentOf(e.Path)); !hidden.above(e) && (n == nil || !n.IsDir()) {
 				return false
 			}
 		}
@@ -56,63 +63,99 @@ func SelfContained(x *layer.Index) bool {
 	return true
 }
 
-// planLayer plans the unpacked form of l. merged is the tree up to and including l, for what
-// the layer leaves to those below it; it may be nil if the layer is self-contained.
-//
-// A parent that is not listed must exist, because overlayfs takes the attributes of a directory
-// from the topmost layer that has it: it gets those of the merged tree. A hard link to a file
-// of a lower layer cannot be made across directories: its content is written again.
-func planLayer(l layer.Layer, x *layer.Index, merged *tree.View) (*plan, error) {
-	b := newBuilder()
-	if merged != nil {
-		b.implied = merged.Root()
+// opaqueDirs remembers, while entries pass by in tree order, the outermost directory that they lie in
+// and that hides all lower ones: it is opaque, or a whiteout of the same layer removes what
+// was there before.
+type opaqueDirs struct {
+	path string
+	in   bool
+}
+
+func (o *opaqueDirs) enter(e *layer.Entry) {
+	if o.in && !within(e.Path, o.path) {
+		o.in = false
 	}
+	if !o.in && (e.Opaque || e.Type == layer.Whiteout) {
+		o.in, o.path = true, e.Path
+	}
+}
+
+// above reports whether e, which has just been entered, lies in such a directory.
+func (o *opaqueDirs) above(e *layer.Entry) bool { return o.in && e.Path != o.path }
+
+func within(p, dir string) bool {
+	return dir == "" || p == dir || strings.HasPrefix(p, dir) && p[len(dir)] == '/'
+}
+
+// Context is the tree that a layer is unpacked for, if its form depends on that.
+type Context struct {
+	Below  *tree.View // without the layer
+	Merged *tree.View // with it
+}
+
+// planLayer plans the unpacked form of l, whose index is x. tc may be nil if the layer is
+// self-contained. What such a layer leaves to the layers below it is taken from there:
+//
+//   - A parent that is not listed must exist, because overlayfs takes the attributes of a
+//     directory from the topmost layer that has it: it gets those of the merged tree.
+//   - A hard link to a file of a lower layer cannot be made across directories: its content is
+//     written again.
+//   - A whiteout of nothing is left out: in a directory that no lower layer has, overlayfs does
+//     not look for whiteouts and lists them as if they were files.
+func planLayer(l layer.Layer, x *layer.Index, tc *Context) (*plan, error) {
+	b := newBuilder()
+	b.context = tc
+	var hidden opaqueDirs
 	var links []*layer.Entry
 	for e := range x.All() {
+		hidden.enter(e)
+		var err error
 		switch e.Type {
 		case layer.Directory:
-			if err := b.directory(e.Path, e, e.Opaque); err != nil {
-				return nil, err
-			}
+			err = b.directory(e.Path, e, e.Opaque)
 		case layer.Hardlink:
 			links = append(links, e)
 		case layer.Whiteout:
-			if err := b.whiteout(e); err != nil {
-				return nil, err
-			}
+			err = b.whiteout(e, hidden.above(e))
 		default:
-			if err := b.file(e.Path, e, l); err != nil {
-				return nil, err
-			}
+			err = b.file(e.Path, e, l)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
-	copies := map[*layer.Entry]string{} // of files of lower layers
+	copies := map[*layer.Entry]string{}
 	for _, e := range links {
-		if _, err := b.parent(e.Path); err != nil {
-			return nil, err
-		}
-		target, err := linkTarget(x, e)
-		if err == nil {
-			b.plan.links = append(b.plan.links, link{e.Path, target})
-			continue
-		}
-		if !errors.Is(err, fs.ErrNotExist) || merged == nil {
-			return nil, err
-		}
-		n := exact(merged.Root(), e.Path)
-		if n == nil || n.IsDir() {
-			return nil, fmt.Errorf("hard link %q: its target %q does not exist", e.Path, e.Link)
-		}
-		if first, ok := copies[n.Entry()]; ok {
-			b.plan.links = append(b.plan.links, link{e.Path, first})
-			continue
-		}
-		copies[n.Entry()] = e.Path
-		if err := b.file(e.Path, n.Entry(), n.Layer()); err != nil {
+		if err := b.link(x, e, copies); err != nil {
 			return nil, err
 		}
 	}
 	return &b.plan, nil
+}
+
+// link adds the hard link e. copies holds the files of lower layers that were added for others.
+func (b *builder) link(x *layer.Index, e *layer.Entry, copies map[*layer.Entry]string) error {
+	if _, err := b.parent(e.Path); err != nil {
+		return err
+	}
+	target, err := linkTarget(x, e)
+	if err == nil {
+		b.plan.links = append(b.plan.links, link{e.Path, target})
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) || b.context == nil {
+		return err
+	}
+	n := exact(b.context.Merged.Root(), e.Path)
+	if n == nil || n.IsDir() {
+		return err
+	}
+	if first, ok := copies[n.Entry()]; ok {
+		b.plan.links = append(b.plan.links, link{e.Path, first})
+		return nil
+	}
+	copies[n.Entry()] = e.Path
+	return b.file(e.Path, n.Entry(), n.Layer())
 }
 
 // linkTarget finds the file of the same layer that the hard link e shares its inode with. The
@@ -167,7 +210,7 @@ func planView(v *tree.View) (*plan, error) {
 type builder struct {
 	plan    plan
 	at      map[string]int // directories by path
-	implied *tree.Node     // the root of the tree that parents are taken from
+	context *Context
 }
 
 func newBuilder() *builder {
@@ -188,17 +231,20 @@ func (b *builder) directory(p string, e *layer.Entry, opaque bool) error {
 	return nil
 }
 
-// whiteout adds a whiteout, unless the merged tree shows that it is something else: the same layer
-// can have more below it, in a directory that it only implies and that hides all lower
-// ones; and in what is no directory there is nothing to remove.
-func (b *builder) whiteout(e *layer.Entry) error {
-	if n := exact(b.implied, e.Path); n != nil {
-		return b.directory(e.Path, n.Entry(), true)
-	}
-	if _, ok := b.at[parentOf(e.Path)]; !ok {
-		if n := exact(b.implied, parentOf(e.Path)); n == nil || !n.IsDir() {
+// whiteout adds a whiteout, unless it is something else: the same layer can have more below it, in
+// a directory that it only implies and that hides all lower ones; and where there is
+// nothing below, there is nothing to remove. inOpaque says that this is so.
+func (b *builder) whiteout(e *layer.Entry, inOpaque bool) error {
+	if b.context != nil {
+		if n := exact(b.context.Merged.Root(), e.Path); n != nil {
+			return b.directory(e.Path, n.Entry(), true)
+		}
+		if exact(b.context.Below.Root(), e.Path) == nil {
 			return nil
 		}
+	}
+	if inOpaque {
+		return nil
 	}
 	return b.file(e.Path, e, nil)
 }
@@ -229,7 +275,10 @@ func (b *builder) parent(p string) (int, error) {
 	if _, err := b.parent(name); err != nil {
 		return 0, err
 	}
-	n := exact(b.implied, name)
+	var n *tree.Node
+	if b.context != nil {
+		n = exact(b.context.Merged.Root(), name)
+	}
 	if n == nil || !n.IsDir() {
 		return 0, fmt.Errorf("%q lies in %q, which is not a directory", p, name)
 	}

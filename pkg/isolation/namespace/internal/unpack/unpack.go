@@ -81,14 +81,13 @@ func umask() (uint32, error) {
 	return 0, fmt.Errorf("/proc/self/status tells no umask")
 }
 
-// Layer unpacks l into the empty directory at path. merged is the tree up to and including
-// l; it is only used, and may else be nil, if l is not [SelfContained].
-func (u *Unpacker) Layer(ctx context.Context, l layer.Layer, merged *tree.View, path string) error {
+// Layer unpacks l into the empty directory at path. tc may be nil if l is [SelfContained].
+func (u *Unpacker) Layer(ctx context.Context, l layer.Layer, tc *Context, path string) error {
 	x, err := l.Index(ctx)
 	if err != nil {
 		return err
 	}
-	p, err := planLayer(l, x, merged)
+	p, err := planLayer(l, x, tc)
 	if err != nil {
 		return fmt.Errorf("unpacking a layer: %w", err)
 	}
