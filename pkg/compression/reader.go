@@ -78,21 +78,23 @@ func open(br *bufio.Reader, a Algorithm) (io.ReadCloser, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &reader{z, a, z.Close}, nil
+		// Its Close repeats what Read has reported.
+		return &reader{z, a, func() { _ = z.Close() }}, nil
 	case Zstd:
 		z, err := zstd.NewReader(br, zstd.WithDecoderMaxWindow(maxZstdWindow))
 		if err != nil {
 			return nil, err
 		}
-		return &reader{z, a, func() error { z.Close(); return nil }}, nil
+		return &reader{z, a, z.Close}, nil
 	case Bzip2:
 		return &reader{bzip2.NewReader(br), a, nil}, nil
 	case XZ:
-		z, err := xz.NewReader(br)
+		tail := &xzTail{r: br}
+		z, err := xz.NewReader(tail)
 		if err != nil {
 			return nil, err
 		}
-		return &reader{z, a, nil}, nil
+		return &reader{tail.checked(z), a, nil}, nil
 	default:
 		return io.NopCloser(br), nil
 	}
@@ -102,7 +104,7 @@ func open(br *bufio.Reader, a Algorithm) (io.ReadCloser, error) {
 type reader struct {
 	r         io.Reader
 	algorithm Algorithm
-	close     func() error
+	close     func()
 }
 
 func (r *reader) Read(p []byte) (int, error) {
@@ -114,10 +116,10 @@ func (r *reader) Read(p []byte) (int, error) {
 }
 
 func (r *reader) Close() error {
-	if r.close == nil {
-		return nil
+	if r.close != nil {
+		r.close()
 	}
-	return r.close()
+	return nil
 }
 
 // noEOF turns the end of input where a header is expected into an error that no caller

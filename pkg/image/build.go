@@ -14,13 +14,13 @@ import (
 	"github.com/slipway-build/slipway/pkg/state"
 )
 
-// Build makes the image. New layers are serialised into st, several at once; nothing of
+// Build makes the image. New layers are serialized into st, several at once; nothing of
 // the base images is read.
 func Build(ctx context.Context, s Spec, st *state.Dir) (*Built, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
-	blobs, err := serialise(ctx, &s, st)
+	blobs, err := serialize(ctx, &s, st)
 	if err != nil {
 		return nil, err
 	}
@@ -48,16 +48,16 @@ func inPlatform(s *Spec, i int, err error) error {
 	return fmt.Errorf("platform %s: %w", formatPlatform(s.Platforms[i].Platform), err)
 }
 
-// written is a layer of the image in its serialised form.
+// written is a layer of the image in its serialized form.
 type written struct {
 	blob v1.Layer
 	// made tells layers that this build wrote from those that were blobs before.
 	made bool
 }
 
-// serialise writes all layers that are no blobs yet. A layer that is in several images, or
+// serialize writes all layers that are no blobs yet. A layer that is in several images, or
 // several times in one, is written once.
-func serialise(ctx context.Context, s *Spec, st *state.Dir) (map[layer.Layer]written, error) {
+func serialize(ctx context.Context, s *Spec, st *state.Dir) (map[layer.Layer]written, error) {
 	blobs := map[layer.Layer]written{}
 	var todo []layer.Layer
 	for _, p := range s.Platforms {

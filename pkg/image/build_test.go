@@ -81,6 +81,7 @@ func build(t *testing.T, s image.Spec) *image.Built {
 
 // spec is an image of one new layer.
 func spec(t *testing.T, change func(*image.Spec)) image.Spec {
+	t.Helper()
 	s := image.Spec{
 		Platforms: []image.Platform{{Platform: amd64, Config: []byte(config), Tree: tree.New(files(t, map[string]string{"a": "A"}))}},
 		Options:   image.Options{Now: now},

@@ -19,54 +19,73 @@ type layerKind struct {
 	foreign     bool
 }
 
-var layerKinds = map[types.MediaType]layerKind{
-	types.OCIUncompressedLayer:           {"", false},
-	types.OCILayer:                       {"gzip", false},
-	types.OCILayerZStd:                   {"zstd", false},
-	types.OCIUncompressedRestrictedLayer: {"", true},
-	types.OCIRestrictedLayer:             {"gzip", true},
-	ociForeignZstd:                       {"zstd", true},
-	types.DockerUncompressedLayer:        {"", false},
-	types.DockerLayer:                    {"gzip", false},
-	dockerLayerZstd:                      {"zstd", false},
-	dockerForeignUncompressed:            {"", true},
-	types.DockerForeignLayer:             {"gzip", true},
+// kindOf reads the media type of a layer in either dialect.
+func kindOf(mt types.MediaType) (layerKind, bool) {
+	switch mt {
+	case types.OCIUncompressedLayer, types.DockerUncompressedLayer:
+		return layerKind{"", false}, true
+	case types.OCILayer, types.DockerLayer:
+		return layerKind{"gzip", false}, true
+	case types.OCILayerZStd, dockerLayerZstd:
+		return layerKind{"zstd", false}, true
+	case types.OCIUncompressedRestrictedLayer, dockerForeignUncompressed:
+		return layerKind{"", true}, true
+	case types.OCIRestrictedLayer, types.DockerForeignLayer:
+		return layerKind{"gzip", true}, true
+	case ociForeignZstd:
+		return layerKind{"zstd", true}, true
+	}
+	return layerKind{}, false
 }
 
-var ociLayers = map[layerKind]types.MediaType{
-	{"", false}:     types.OCIUncompressedLayer,
-	{"gzip", false}: types.OCILayer,
-	{"zstd", false}: types.OCILayerZStd,
-	{"", true}:      types.OCIUncompressedRestrictedLayer,
-	{"gzip", true}:  types.OCIRestrictedLayer,
-	{"zstd", true}:  ociForeignZstd,
+func (k layerKind) oci() types.MediaType {
+	switch k {
+	case layerKind{"", false}:
+		return types.OCIUncompressedLayer
+	case layerKind{"gzip", false}:
+		return types.OCILayer
+	case layerKind{"zstd", false}:
+		return types.OCILayerZStd
+	case layerKind{"", true}:
+		return types.OCIUncompressedRestrictedLayer
+	case layerKind{"gzip", true}:
+		return types.OCIRestrictedLayer
+	}
+	return ociForeignZstd
 }
 
-var dockerLayers = map[layerKind]types.MediaType{
-	{"", false}:     types.DockerUncompressedLayer,
-	{"gzip", false}: types.DockerLayer,
-	{"zstd", false}: dockerLayerZstd,
-	{"", true}:      dockerForeignUncompressed,
-	{"gzip", true}:  types.DockerForeignLayer,
+// docker is "" for what Docker has no media type for.
+func (k layerKind) docker() types.MediaType {
+	switch k {
+	case layerKind{"", false}:
+		return types.DockerUncompressedLayer
+	case layerKind{"gzip", false}:
+		return types.DockerLayer
+	case layerKind{"zstd", false}:
+		return dockerLayerZstd
+	case layerKind{"", true}:
+		return dockerForeignUncompressed
+	case layerKind{"gzip", true}:
+		return types.DockerForeignLayer
+	}
+	return ""
 }
 
 // layerType is the media type by which the image lists a layer of type mt: the same
 // compression, in the image's own dialect.
 func layerType(mt types.MediaType, o *Options) (types.MediaType, error) {
-	kind, ok := layerKinds[mt]
+	kind, ok := kindOf(mt)
 	if !ok {
 		return "", fmt.Errorf("image: a base layer has media type %q, which is not that of a filesystem layer", mt)
 	}
 	kind.foreign = kind.foreign && o.KeepForeign
-	table := ociLayers
-	if o.Docker {
-		table = dockerLayers
+	if !o.Docker {
+		return kind.oci(), nil
 	}
-	converted, ok := table[kind]
-	if !ok {
-		return "", fmt.Errorf("image: media type %q has no counterpart in Docker's media types: use OCI media types", mt)
+	if converted := kind.docker(); converted != "" {
+		return converted, nil
 	}
-	return converted, nil
+	return "", fmt.Errorf("image: media type %q has no counterpart in Docker's media types: use OCI media types", mt)
 }
 
 func manifestType(o *Options) types.MediaType {

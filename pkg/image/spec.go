@@ -1,5 +1,5 @@
 // Package image turns what a build computed, a config and a tree for each platform, into the
-// final image: layers serialised, config and history completed, manifests and, for several
+// final image: layers serialized, config and history completed, manifests and, for several
 // platforms, an index. Config and history come out as BuildKit's image exporter writes them,
 // so that the image is the one that "docker build" would have made.
 //
@@ -42,7 +42,7 @@ type Platform struct {
 	// image shares with it keeps its times whatever Epoch is.
 	Base []byte
 	// Tree is the root filesystem. Layers of it that are blobs already, as those of
-	// the base image and of the cache are, stay as they are; others are serialised.
+	// the base image and of the cache are, stay as they are; others are serialized.
 	Tree *tree.Tree
 	// Info is what is known about the layers of Tree, lowest first. It may be
 	// shorter than the stack; what is missing counts as zero.

@@ -53,8 +53,7 @@ func (e *notFoundError) Error() string {
 
 func (e *notFoundError) Is(target error) bool { return target == fs.ErrNotExist }
 
-// getenv returns the last value of a variable, as the C library of most systems would not see
-// duplicates otherwise.
+// getenv returns the value of a variable; of several, the last one counts.
 func getenv(env []string, name string) string {
 	value := ""
 	for _, kv := range env {

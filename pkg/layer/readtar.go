@@ -38,17 +38,23 @@ func (e *TarError) Unwrap() error { return e.Err }
 
 // maxHoles is how many bytes of holes the sparse files of a layer may have together. Holes cost
 // nothing in the tar but have to be read, hashed and stored like everything else.
-const maxHoles = 64 << 30
+const maxHoles = 16 << 30
 
-var errTooSparse = fmt.Errorf("brings the holes of sparse files to more than %d GiB", maxHoles>>30)
+var errTooSparse = errors.New("is a sparse file with more holes than a layer may have")
 
 // readTar also says where the contents are.
 func readTar(ctx context.Context, r io.Reader) (*Index, *extents, error) {
+	return readTarWith(ctx, r, maxHoles)
+}
+
+// readTarWith has the limit for holes as a parameter.
+func readTarWith(ctx context.Context, r io.Reader, holes int64) (*Index, *extents, error) {
 	t := &tarReader{
 		in:    &countingReader{r: r},
 		merge: newMerger(),
 		hash:  sha256.New(),
 		buf:   make([]byte, 128<<10),
+		holes: holes,
 	}
 	if err := t.run(ctx); err != nil {
 		return nil, nil, err
@@ -65,7 +71,7 @@ type tarReader struct {
 	merge *merger
 	hash  hash.Hash
 	buf   []byte
-	holes int64 // bytes
+	holes int64 // bytes that may still come
 }
 
 func (t *tarReader) run(ctx context.Context) error {
@@ -104,7 +110,7 @@ func (t *tarReader) entry(ctx context.Context, tr *tar.Reader, h *tar.Header, st
 	if err != nil {
 		return err
 	}
-	if e.Size > maxHoles && saysSparse(h) {
+	if e.Size > t.holes && saysSparse(h) {
 		return errTooSparse
 	}
 	at := extent{offset: t.in.n}
@@ -133,7 +139,7 @@ func (t *tarReader) content(ctx context.Context, tr *tar.Reader, e *Entry, at *e
 			return fmt.Errorf("is damaged: %w", noEOF(err))
 		}
 		// Checked as we go: a file may claim to be one hole of 2⁶² bytes.
-		if read, stored := e.Size-left, t.in.n-at.offset; read-stored > maxHoles-t.holes {
+		if read, stored := e.Size-left, t.in.n-at.offset; read-stored > t.holes {
 			return errTooSparse
 		}
 		if ctx.Err() != nil {
@@ -141,7 +147,7 @@ func (t *tarReader) content(ctx context.Context, tr *tar.Reader, e *Entry, at *e
 		}
 	}
 	if stored := t.in.n - at.offset; stored != e.Size {
-		t.holes += e.Size - stored
+		t.holes -= e.Size - stored
 		*at = extent{offset: start, sparse: true}
 	}
 	t.hash.Sum(e.Sum[:0])

@@ -610,9 +610,9 @@ func TestReadTarRefusesHoles(t *testing.T) {
 	// Smaller ones may take minutes to read; that ends when the context does.
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	_, err = ReadTar(ctx, bytes.NewReader(oldSparse("disk", 1<<36, [][2]int64{{1 << 36, 0}}, "")))
+	_, err = ReadTar(ctx, bytes.NewReader(oldSparse("disk", 1<<33, [][2]int64{{1 << 33, 0}}, "")))
 	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("a hole of 64 GiB until the deadline: %v", err)
+		t.Errorf("a hole of 8 GiB until the deadline: %v", err)
 	}
 }
 

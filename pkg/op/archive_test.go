@@ -187,6 +187,15 @@ func TestUnpack(t *testing.T) {
 			want: `f 600 1:1 5 new/f F
 				h 600 1:1 5 new/h new/f`,
 		}, {
+			name: "linked to a file of the base, and again to the link",
+			base: `f 644 0:0 1 new/f F`,
+			tar: `h 600 1:1 5 h f
+				h 600 2:2 6 i h`,
+			copy: add(),
+			want: `f 600 2:2 6 new/f F
+				h 600 2:2 6 new/h new/f
+				h 600 2:2 6 new/i new/f`,
+		}, {
 			name: "linked to a link",
 			tar: `l 777 1:1 5 l nowhere
 				h 600 2:2 6 h l`,

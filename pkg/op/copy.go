@@ -139,7 +139,7 @@ func (a *copyAction) destination(m match, dirMode uint16) (place, error) {
 	if err := mkdirAll(parent); err != nil {
 		return place{}, err
 	}
-	return a.dst.place(p)
+	return a.dst.place("copy", p)
 }
 
 // copier copies files and trees to places, one match at a time.
@@ -162,9 +162,11 @@ func (c *copier) copy(ctx context.Context, p *pick, at place, overwrite bool) er
 		return err
 	}
 	existing := c.dst.at(at)
-	if existing != nil && at.dir != nil && c.replace && !p.passage && !(p.ino.isDir() && existing.isDir()) {
-		c.dst.remove(at.dir, at.name)
-		existing = nil
+	if existing != nil && at.dir != nil && c.replace && !p.passage {
+		if merge := p.ino.isDir() && existing.isDir(); !merge {
+			c.dst.remove(at.dir, at.name)
+			existing = nil
+		}
 	}
 	if p.ino.isDir() {
 		return c.copyDir(ctx, p, at, existing, overwrite)

@@ -30,6 +30,7 @@ func manyFiles(tb testing.TB, n int) *tree.Tree {
 }
 
 func benchmarkCopy(b *testing.B, run func(ctx context.Context, f *File, env *Env, in []Input) error, change ...func(*Copy)) {
+	b.Helper()
 	in := []Input{input(nil, 1), input(manyFiles(b, 100_000), 2)}
 	_, err := in[1].Tree.View(b.Context())
 	must(b, err)

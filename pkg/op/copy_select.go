@@ -67,7 +67,8 @@ func selectSources(ctx context.Context, src *draft, c *Copy) (selection, error) 
 // require checks the required paths, as BuildKit does: each must be a prefix of the path of
 // something selected. Without wildcards and patterns they say nothing new.
 func (sel selection) require(c *Copy) error {
-	if len(c.RequiredPaths) == 0 || len(c.Include)+len(c.Exclude) == 0 && !(c.AllowWildcard && hasWildcard(c.Src)) {
+	filtered := len(c.Include) > 0 || len(c.Exclude) > 0 || c.AllowWildcard && hasWildcard(c.Src)
+	if !filtered {
 		return nil
 	}
 	missing := slices.Clone(c.RequiredPaths)

@@ -200,7 +200,7 @@ func (d *draft) make(dir *inode, name string, e layer.Entry) *inode {
 // has other names there leaves them, as overlayfs does when it copies a file up.
 func (d *draft) link(dir *inode, name string, target *inode, targetName string) *inode {
 	ino := d.child(target, targetName)
-	if ino.origin != nil && ino.links > 1 {
+	if ino.origin != nil && ino.origin.Linked() {
 		up := *ino
 		up.origin, up.owned, up.links = nil, false, 1
 		ino = &up

@@ -175,12 +175,13 @@ func unchanged(ctx context.Context, ino *inode, names []name) (bool, error) {
 // untouched reports whether the inode is as it was read from the view.
 func (ino *inode) untouched() bool { return ino.origin != nil && ino.meta == ino.origin.Entry() }
 
-// same reports whether the view has a file at n that is like ino in everything but content.
-func (n name) same(ino *inode) bool {
-	if n.base == nil {
+// same reports whether the view has a file at this name that is like ino in everything but
+// content.
+func (at name) same(ino *inode) bool {
+	if at.base == nil {
 		return false
 	}
-	was := n.base.Entry()
+	was := at.base.Entry()
 	return ino.meta == was || ino.meta.ModTime.Equal(was.ModTime) && ino.meta.Size == was.Size && sameInfo(ino.meta, was)
 }
 

@@ -1,6 +1,7 @@
 package op
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -99,17 +100,21 @@ func (d *draft) at(p place) *inode {
 }
 
 // place finds the place of p, absolute and clean, without following links. The directory that
-// it lies in must exist.
-func (d *draft) place(p string) (place, error) {
+// it lies in must exist; if not, the error says that op failed.
+func (d *draft) place(op, p string) (place, error) {
 	if p == "/" {
 		return place{path: "/"}, nil
 	}
 	dir, err := d.lstat(path.Dir(p))
-	if err != nil {
-		return place{}, err
+	if err == nil && !dir.isDir() {
+		err = syscall.ENOTDIR
 	}
-	if !dir.isDir() {
-		return place{}, &fs.PathError{Op: "lstat", Path: p, Err: syscall.ENOTDIR}
+	if err != nil {
+		var cause *fs.PathError
+		if errors.As(err, &cause) {
+			err = cause.Err
+		}
+		return place{}, &fs.PathError{Op: op, Path: p, Err: err}
 	}
 	return place{dir: dir, name: path.Base(p), path: p}, nil
 }

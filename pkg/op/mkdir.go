@@ -23,7 +23,7 @@ func (m *Mkdir) apply(d *draft, own *ids) error {
 		_, err := d.mkdirAll(p, mode, own, m.Timestamp)
 		return err
 	}
-	at, err := d.place(p)
+	at, err := d.place("mkdir", p)
 	if err != nil {
 		return err
 	}

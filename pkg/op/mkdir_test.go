@@ -102,7 +102,7 @@ func TestMkdir(t *testing.T) {
 		}, {
 			name:    "parent is missing",
 			actions: chained(mkdir("/a/b", false)),
-			err:     "no such file or directory",
+			err:     "mkdir /a/b: no such file or directory",
 		}, {
 			name: "a file is there", base: `f 644 0:0 1 a x`,
 			actions: chained(mkdir("/a", true)),
@@ -198,7 +198,7 @@ func TestMkfile(t *testing.T) {
 		}, {
 			name:    "parent is missing",
 			actions: chained(mkfile("/a/b", "A")),
-			err:     "no such file or directory",
+			err:     "mkfile /a/b: no such file or directory",
 		}, {
 			name: "parent is a file", base: `f 644 0:0 1 a x`,
 			actions: chained(mkfile("/a/b", "A")),

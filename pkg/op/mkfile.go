@@ -18,7 +18,7 @@ func (m *Mkfile) apply(d *draft, own *ids) error {
 	if err != nil {
 		return err
 	}
-	at, err := d.place(p)
+	at, err := d.place("mkfile", p)
 	if err != nil {
 		return err
 	}

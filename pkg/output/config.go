@@ -94,7 +94,7 @@ func short(dest string) *Config {
 // isAttribute tells "dest=x", whose type was forgotten, from the path "a=b".
 func isAttribute(s string) bool {
 	key, _, ok := strings.Cut(strings.ToLower(s), "=")
-	_, known := attributes[strings.TrimSpace(key)]
+	_, known := attributes()[strings.TrimSpace(key)]
 	return ok && known
 }
 
@@ -116,7 +116,7 @@ func (p *parser) set(key, verbatim, value string) error {
 		p.config.Image.Annotations = append(p.config.Image.Annotations, a)
 		return nil
 	}
-	a, ok := attributes[key]
+	a, ok := attributes()[key]
 	if !ok {
 		return fmt.Errorf("unknown key %q%s", verbatim, suggestion(key))
 	}
@@ -136,59 +136,62 @@ type attribute struct {
 // files are the types that write a filesystem instead of an image.
 const files = "tar local"
 
-var attributes = map[string]attribute{
-	"type": {"*", (*parser).setType},
-	"dest": {"oci docker tar local", func(p *parser, v string) error { p.config.Dest = v; return nil }},
-	"name": {"", func(p *parser, v string) error {
-		for n := range strings.SplitSeq(v, ",") {
-			if n != "" {
-				p.config.Names = append(p.config.Names, n)
+// attributes is the table of keys. Annotations are beside it.
+func attributes() map[string]attribute {
+	return map[string]attribute{
+		"type": {"*", (*parser).setType},
+		"dest": {"oci docker tar local", func(p *parser, v string) error { p.config.Dest = v; return nil }},
+		"name": {"", func(p *parser, v string) error {
+			for n := range strings.SplitSeq(v, ",") {
+				if n != "" {
+					p.config.Names = append(p.config.Names, n)
+				}
 			}
-		}
-		return nil
-	}},
-	"push":              {"registry", func(p *parser, v string) error { p.push = new(bool); return parseBool(p.push, v) }},
-	"push-by-digest":    {"registry", func(p *parser, v string) error { return parseBool(&p.config.ByDigest, v) }},
-	"registry.insecure": {"registry", func(p *parser, v string) error { return parseBool(&p.config.Insecure, v) }},
-	"tar": {"oci docker", func(p *parser, v string) error {
-		isTar := true
-		err := parseBool(&isTar, v)
-		p.config.Directory = !isTar
-		return err
-	}},
-	"platform-split": {files, func(p *parser, v string) error { p.config.Split = new(bool); return parseBool(p.config.Split, v) }},
-	"compression": {"", func(p *parser, v string) (err error) {
-		p.config.Image.Compression.Algorithm, err = compression.Parse(v)
-		return err
-	}},
-	"compression-level": {"", func(p *parser, v string) error {
-		n, err := strconv.Atoi(v)
-		if err != nil {
-			return fmt.Errorf("%q is no number", v)
-		}
-		p.level = &n
-		return nil
-	}},
-	"oci-mediatypes": {"", func(p *parser, v string) error {
-		oci := true
-		err := parseBool(&oci, v)
-		p.config.Image.Docker = !oci
-		return err
-	}},
-	"rewrite-timestamp": {"", func(p *parser, v string) error {
-		rewrite := true
-		err := parseBool(&rewrite, v)
-		p.config.Image.KeepLayerTimes = !rewrite
-		return err
-	}},
-	"prefer-nondist-layers": {"", func(p *parser, v string) error { return parseBool(&p.config.Image.KeepForeign, v) }},
+			return nil
+		}},
+		"push":              {"registry", func(p *parser, v string) error { p.push = new(bool); return parseBool(p.push, v) }},
+		"push-by-digest":    {"registry", func(p *parser, v string) error { return parseBool(&p.config.ByDigest, v) }},
+		"registry.insecure": {"registry", func(p *parser, v string) error { return parseBool(&p.config.Insecure, v) }},
+		"tar": {"oci docker", func(p *parser, v string) error {
+			isTar := true
+			err := parseBool(&isTar, v)
+			p.config.Directory = !isTar
+			return err
+		}},
+		"platform-split": {files, func(p *parser, v string) error { p.config.Split = new(bool); return parseBool(p.config.Split, v) }},
+		"compression": {"", func(p *parser, v string) (err error) {
+			p.config.Image.Compression.Algorithm, err = compression.Parse(v)
+			return err
+		}},
+		"compression-level": {"", func(p *parser, v string) error {
+			n, err := strconv.Atoi(v)
+			if err != nil {
+				return fmt.Errorf("%q is no number", v)
+			}
+			p.level = &n
+			return nil
+		}},
+		"oci-mediatypes": {"", func(p *parser, v string) error {
+			oci := true
+			err := parseBool(&oci, v)
+			p.config.Image.Docker = !oci
+			return err
+		}},
+		"rewrite-timestamp": {"", func(p *parser, v string) error {
+			rewrite := true
+			err := parseBool(&rewrite, v)
+			p.config.Image.KeepLayerTimes = !rewrite
+			return err
+		}},
+		"prefer-nondist-layers": {"", func(p *parser, v string) error { return parseBool(&p.config.Image.KeepForeign, v) }},
 
-	// What asks for the impossible is refused; what asks for nothing is accepted.
-	"force-compression": {"", onlyFalse("base layers keep their compression")},
-	"mode":              {"local", onlyValue("copy", "files that are not in the image are never removed")},
-	"store":             {"", (*parser).withoutEffect},
-	"unpack":            {"", (*parser).withoutEffect},
-	"name-canonical":    {"", (*parser).withoutEffect},
+		// What asks for the impossible is refused; what asks for nothing is accepted.
+		"force-compression": {"", onlyFalse("base layers keep their compression")},
+		"mode":              {"local", onlyValue("copy", "files that are not in the image are never removed")},
+		"store":             {"", (*parser).withoutEffect},
+		"unpack":            {"", (*parser).withoutEffect},
+		"name-canonical":    {"", (*parser).withoutEffect},
+	}
 }
 
 func (p *parser) setType(v string) error {
@@ -246,7 +249,7 @@ func (p *parser) finish() (*Config, error) {
 		return nil, errors.New("type is missing: use type=registry, oci, docker, tar or local")
 	}
 	for _, key := range p.keys {
-		if !attributes[key].fits(c.Type) {
+		if !attributes()[key].fits(c.Type) {
 			return nil, fmt.Errorf("%s makes no sense with type=%s", key, c.Type)
 		}
 	}
@@ -315,7 +318,7 @@ func (a attribute) fits(t Type) bool {
 // suggestion names the key that was meant, if there is one.
 func suggestion(key string) string {
 	best, distance := "", 4
-	for k := range attributes {
+	for k := range attributes() {
 		if d := levenshtein.Distance(key, k, nil); d < distance || (d == distance && k < best) {
 			best, distance = k, d
 		}

@@ -78,7 +78,7 @@ func TestParseErrors(t *testing.T) {
 		"type=oci,dest=x,push=true":          "makes no sense",
 		"type=oci,dest=x,platform-split=1":   "makes no sense",
 		"type=oci,desk=x":                    `did you mean "dest"`,
-		"type=registry,compresion=zstd":      `did you mean "compression"`,
+		"type=registry,compression_level=3":  `did you mean "compression-level"`,
 		"type=registry,oci-mediatype=true":   `did you mean "oci-mediatypes"`,
 		"type=registry,zzzzzzzzzzz=1":        `unknown key "zzzzzzzzzzz"`,
 		"type=registry,push":                 "KEY=VALUE",

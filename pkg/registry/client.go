@@ -58,7 +58,7 @@ func New(ctx context.Context, o Options) (_ *Client, err error) {
 		remote.WithAuthFromKeychain(o.Keychain),
 		remote.WithUserAgent(o.UserAgent),
 		remote.WithJobs(uploads),
-		// Requests are repeated by our own transport, which honours
+		// Requests are repeated by our own transport, which honors
 		// Retry-After; what is left for the library is to start an upload again
 		// whose body broke off, which only it can.
 		remote.WithRetryStatusCodes(),

@@ -1,10 +1,12 @@
 package registry
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -61,10 +63,36 @@ func FuzzManifest(f *testing.F) {
 	})
 }
 
+// tarOf packs files; "a -> b" is a symbolic link.
+func tarOf(tb testing.TB, files map[string]string) []byte {
+	tb.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for name, content := range files {
+		h := &tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content))}
+		if from, to, ok := strings.Cut(name, " -> "); ok {
+			h.Typeflag, h.Name, h.Linkname = tar.TypeSymlink, from, to
+		}
+		err := w.WriteHeader(h)
+		_, werr := io.WriteString(w, content)
+		if err := errors.Join(err, werr); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		tb.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 // FuzzArchive feeds hostile archives to the reader of local images.
 func FuzzArchive(f *testing.F) {
 	f.Add([]byte("junk"))
 	f.Add(make([]byte, 1024))
+	f.Add(tarOf(f, map[string]string{
+		"manifest.json": `[{"Config":"c","RepoTags":["a:1"],"Layers":["l","m"]}]`, "c": "{}", "l": "layer", "m -> l": "",
+	}))
+	f.Add(tarOf(f, map[string]string{"manifest.json": `[{"Config":"a"}]`, "a -> b": "", "b -> a": "", "../c": "x"}))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		a, err := scanArchive(bytes.NewReader(raw))
 		if err != nil {

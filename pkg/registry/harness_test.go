@@ -50,7 +50,10 @@ func newServer(t *testing.T, start func(http.Handler) *httptest.Server) *server 
 }
 
 // serve starts a plain HTTP registry on loopback.
-func serve(t *testing.T) *server { return newServer(t, httptest.NewServer) }
+func serve(t *testing.T) *server {
+	t.Helper()
+	return newServer(t, httptest.NewServer)
+}
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()

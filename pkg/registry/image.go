@@ -236,7 +236,7 @@ func (b *blob) open() (io.ReadCloser, error) {
 	}
 	return joinedCloser{readerFunc(func(p []byte) (int, error) {
 		n, err := v.Read(p)
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			err = fail(err)
 		}
 		return n, err

@@ -47,6 +47,9 @@ func noPlatformError(index *v1.IndexManifest, want op.Platform) error {
 			have = append(have, platforms.FormatAll(fromV1(*d.Platform)))
 		}
 	}
+	if len(have) == 0 {
+		have = []string{"none"}
+	}
 	return failure(NoPlatform, "there is no image for platform %s: it exists for %s", want, strings.Join(have, ", "))
 }
 

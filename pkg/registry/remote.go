@@ -75,11 +75,9 @@ func (s *session) manifest(ctx context.Context, id string) (v1.Descriptor, []byt
 
 // manifestTypes is what we accept. Schema 1 is in it so that we can say what is wrong with such
 // an image instead of that there is none.
-var manifestTypes = strings.Join([]string{
-	string(types.OCIImageIndex), string(types.OCIManifestSchema1),
-	string(types.DockerManifestList), string(types.DockerManifestSchema2),
-	string(types.DockerManifestSchema1Signed), string(types.DockerManifestSchema1),
-}, ", ")
+const manifestTypes = string(types.OCIImageIndex) + ", " + string(types.OCIManifestSchema1) + ", " +
+	string(types.DockerManifestList) + ", " + string(types.DockerManifestSchema2) + ", " +
+	string(types.DockerManifestSchema1Signed) + ", " + string(types.DockerManifestSchema1)
 
 // head asks what the repository has under a digest: its size and the digest that the registry
 // states, each empty where it states none.
@@ -202,10 +200,7 @@ func (r *resumer) Read(p []byte) (int, error) {
 		r.offset += int64(n)
 		if n > 0 {
 			r.fails = 0
-			if err != io.EOF { // whatever it is, it comes again
-				err = nil
-			}
-			return n, err
+			return n, nil // whatever err is, it comes again
 		}
 		if err == nil || !r.broken(err) {
 			return 0, err
@@ -218,7 +213,7 @@ func (r *resumer) Read(p []byte) (int, error) {
 
 // broken reports whether err ended the blob early.
 func (r *resumer) broken(err error) bool {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return r.offset < r.desc.Size
 	}
 	return passingError(err)

@@ -118,6 +118,7 @@ func (b *bases) addFixture(ctx context.Context, tempDir string) error {
 		srv/opaque/old content=old
 		`, `
 		run/ mode=0755
+		srv/ mode=0755
 		srv/.wh.gone
 		srv/.wh.goneToo
 		srv/abs symlink=/srv/dir
@@ -139,6 +140,7 @@ func (b *bases) addFixture(ctx context.Context, tempDir string) error {
 		srv/setgid/ mode=2775 owner=0:50
 		srv/suid content=suid mode=4755
 		srv/xattr content=xattr xattr=user.color=blue
+		var/ mode=0755
 		var/run symlink=/run
 	`} {
 		specs, err := parseFileSpecs(list)
@@ -152,9 +154,10 @@ func (b *bases) addFixture(ctx context.Context, tempDir string) error {
 			return err
 		}
 	}
-	image, err = appendTar(image, "fixture 3", []fileSpec{{
-		path: "bin/xattr", kind: "content", value: string(tool), mode: modeOf(0o755), mtime: baseTime(),
-	}})
+	image, err = appendTar(image, "fixture 3", []fileSpec{
+		{path: "bin", kind: "dir", mtime: baseTime()},
+		{path: "bin/xattr", kind: "content", value: string(tool), mode: modeOf(0o755), mtime: baseTime()},
+	})
 	b.images["fixture"] = image
 	return err
 }

@@ -24,7 +24,7 @@ import (
 // fileSpec is one line of the "files" section or of an archive's section:
 //
 //	PATH [content=TEXT | zeros=BYTES | dir | symlink=TARGET | hardlink=PATH | fifo | char=MAJOR:MINOR |
-//	      block=MAJOR:MINOR | oci-layout=IMAGE] [mode=OCTAL] [owner=UID:GID] [mtime=RFC3339] [xattr=NAME=VALUE]...
+//	      block=MAJOR:MINOR | oci-layout=IMAGE | truncate=BYTES] [mode=OCTAL] [owner=UID:GID] [mtime=RFC3339] [xattr=NAME=VALUE]...
 //
 // Values with blanks or escapes are quoted as in Go. Without a kind the line changes what is there
 // already; in an archive a path that ends in a slash is a directory.
@@ -75,7 +75,7 @@ func parseFileSpec(line string) (fileSpec, error) {
 
 func (s *fileSpec) set(key, value string) (err error) {
 	switch key {
-	case "content", "zeros", "dir", "symlink", "hardlink", "fifo", "oci-layout":
+	case "content", "zeros", "dir", "symlink", "hardlink", "fifo", "oci-layout", "truncate":
 		s.kind, s.value = key, value
 	case "char", "block":
 		s.kind = key
@@ -190,6 +190,12 @@ func (s *fileSpec) create(p, dir string, bases *bases) error {
 		return syscall.Mknod(p, syscall.S_IFCHR|0o644, device)
 	case "block":
 		return syscall.Mknod(p, syscall.S_IFBLK|0o644, device)
+	case "truncate":
+		size, err := strconv.ParseInt(s.value, 10, 64)
+		if err != nil {
+			return err
+		}
+		return os.Truncate(p, size)
 	case "oci-layout":
 		return bases.writeLayout(s.value, p)
 	}

@@ -51,8 +51,7 @@ func (b *Backend) materialise(ctx context.Context, t *tree.Tree) ([]string, erro
 		return nil, err
 	}
 	rest := (*tree.Tree)(nil) // what is joined into one directory
-	if len(stack) > overlay.MaxLowers {
-		n := (len(stack) - overlay.MaxLowers + flattened) / flattened * flattened
+	if n := flatLayers(len(stack)); n > 0 {
 		rest = stack[len(stack)-n]
 		stack = stack[:len(stack)-n]
 	}
@@ -82,6 +81,15 @@ func (b *Backend) materialise(ctx context.Context, t *tree.Tree) ([]string, erro
 		names = []string{emptyLower}
 	}
 	return names, nil
+}
+
+// flatLayers is how many of the lowest of n layers are to be joined.
+func flatLayers(n int) int {
+	if n <= overlay.MaxLowers {
+		return 0
+	}
+	const extra = overlay.MaxLowers - 1 // beside the joined ones
+	return (n - extra + flattened - 1) / flattened * flattened
 }
 
 // visible lists the trees, topmost first, whose top layers make up t: without empty

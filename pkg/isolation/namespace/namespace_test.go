@@ -119,5 +119,8 @@ func TestBackendWithUserNamespace(t *testing.T) {
 // TestBackendWithMaskedProc does, too, but with /proc as container runtimes mount it: the kernel
 // then gives a user namespace no new one.
 func TestBackendWithMaskedProc(t *testing.T) {
-	inPod(t, "TestBackend", podCapabilities, "mount --bind /dev/null /proc/keys; mount --bind -o ro /proc/sys /proc/sys")
+	inPod(t, "TestBackend", podCapabilities, maskProc)
 }
+
+// maskProc hides and protects parts of /proc, as container runtimes do.
+const maskProc = "mount --bind /dev/null /proc/keys; mount --bind -o ro /proc/sys /proc/sys"
