@@ -42,8 +42,9 @@ test: test-tools ## run all tests
 #   skopeo, umoci     read our images with tools that are not ours
 #   docker-registry   the registry that most others are made from
 #   bzip2, xz, zstd   make the archives that ADD unpacks
+#   runc              runs containers that are shaped like pods
 TEST_PACKAGES := busybox-static:busybox skopeo:skopeo umoci:umoci docker-registry:docker-registry \
-	bzip2:bzip2 xz-utils:xz zstd:zstd
+	bzip2:bzip2 xz-utils:xz zstd:zstd runc:runc
 
 .PHONY: test-tools
 test-tools: ## install what the tests use, where that is possible

@@ -14,10 +14,12 @@ const kubeletTotal = 12288
 
 // startedAt is what Tekton's entrypoint adds to the results of every step. The time is
 // written with an offset, the longer one of its two forms.
-var startedAt = result.RunResult{
-	Key:        "StartedAt",
-	Value:      "2006-01-02T15:04:05.000+07:00",
-	ResultType: result.InternalTektonResultType,
+func startedAt() result.RunResult {
+	return result.RunResult{
+		Key:        "StartedAt",
+		Value:      "2006-01-02T15:04:05.000+07:00",
+		ResultType: result.InternalTektonResultType,
+	}
 }
 
 // MessageLimit is the number of bytes that one container's termination message may have in a
@@ -39,7 +41,7 @@ func MessageSize(results []Result) (int, error) {
 	for _, r := range results {
 		message = append(message, result.RunResult{Key: r.Name, Value: r.Value, ResultType: result.TaskRunResultType})
 	}
-	data, err := json.Marshal(append(message, startedAt))
+	data, err := json.Marshal(append(message, startedAt()))
 	if err != nil {
 		return 0, fmt.Errorf("results: computing the size of the termination message: %w", err)
 	}

@@ -16,12 +16,12 @@ import (
 
 // Backend executes processes over trees.
 //
-// Run materialises p.Root, makes p.Mounts visible in it, runs the process to its end, and
+// Run materializes p.Root, makes p.Mounts visible in it, runs the process to its end, and
 // returns what changed in the root as a new layer to be pushed onto p.Root. The tree
 // itself is never modified. In order:
 //
-//  1. Everything of p is checked before anything is materialised: what the backend cannot
-//     honour is an [UnsupportedError], never ignored.
+//  1. Everything of p is checked before anything is materialized: what the backend cannot
+//     honor is an [UnsupportedError], never ignored.
 //  2. /proc, /dev and /sys exist for the process, /etc/resolv.conf, /etc/hosts and
 //     /etc/hostname are provided; of all these and of the mount points nothing is left in
 //     the layer, except what the process itself made elsewhere.
@@ -29,7 +29,7 @@ import (
 //  4. The process sees p.Env and nothing else of the builder's environment.
 //  5. When the process has ended, everything it left running is killed before Run returns.
 //  6. A process that ends with another status than 0 gives an [ExitError] and no layer.
-//  7. Cancelling ctx kills the process; Run then returns an error matching ctx.Err().
+//  7. Canceling ctx kills the process; Run then returns an error matching ctx.Err().
 //
 // Backends that report Parallel run several processes at once; the others queue them.
 // Layers returned by Run stay readable until Close.
@@ -71,7 +71,7 @@ type Process struct {
 	Ulimits  []Ulimit
 	// ShmSize is the size of /dev/shm in bytes, 0 for the default of 64 MiB.
 	ShmSize int64
-	// CgroupParent and Resources are honoured where cgroups are writable and
+	// CgroupParent and Resources are honored where cgroups are writable and
 	// refused elsewhere.
 	CgroupParent string
 	Resources    *Resources

@@ -139,7 +139,10 @@ func (u *unpacker) entry(hdr *tar.Header, body io.Reader) error {
 				return errors.New("would replace the destination itself")
 			}
 			u.d.remove(at.dir, at.name)
-			at.ino = nil
+			// What went may have been a link on the way to itself.
+			if at, err = u.find(name, false); err != nil {
+				return err
+			}
 		}
 	}
 	ino, err := u.create(at, hdr, body)

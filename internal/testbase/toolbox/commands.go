@@ -14,7 +14,7 @@ import (
 
 func succeed([]string, stdio) error { return nil }
 
-func fail([]string, stdio) error { return exitStatus(1) }
+func fail([]string, stdio) error { return exitError(1) }
 
 func echo(args []string, s stdio) error {
 	_, err := fmt.Fprintln(s.out, strings.Join(args, " "))

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -35,8 +36,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		return 127
 	}
 	if err := command(args[1:], stdio{stdin, stdout, stderr}); err != nil {
-		if code, ok := err.(exitStatus); ok {
-			return int(code)
+		var exit exitError
+		if errors.As(err, &exit) {
+			return int(exit)
 		}
 		fmt.Fprintf(stderr, "%s: %v\n", args[0], err)
 		return 1
@@ -53,10 +55,10 @@ type stdio struct {
 // command is one of the program's commands; its arguments do not include its name.
 type command func(args []string, s stdio) error
 
-// exitStatus is an exit code that needs no message.
-type exitStatus int
+// exitError is an exit code that needs no message.
+type exitError int
 
-func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 func commands() map[string]command {
 	return map[string]command{

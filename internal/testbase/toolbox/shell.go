@@ -30,7 +30,8 @@ func shell(args []string, s stdio) error {
 		}
 		if len(words) > 0 && !skip {
 			last = simple(words, s)
-			if _, isStatus := last.(exitStatus); last != nil && !isStatus {
+			var exit exitError
+			if last != nil && !errors.As(last, &exit) {
 				return ended(last)
 			}
 		}
@@ -42,18 +43,18 @@ func shell(args []string, s stdio) error {
 
 // ended is what a script returns that ends early: by exit, or because a command could not run.
 func ended(err error) error {
-	var exit exited
+	var exit exitedError
 	switch {
 	case !errors.As(err, &exit):
 		return err
-	case exit.exitStatus == 0:
+	case exit.exitError == 0:
 		return nil
 	}
-	return exit.exitStatus
+	return exit.exitError
 }
 
 // simple runs one command without operators other than redirections.
-func simple(words []token, s stdio) error {
+func simple(words []token, s stdio) (err error) {
 	var args []string
 	for i := 0; i < len(words); i++ {
 		w := words[i]
@@ -73,7 +74,7 @@ func simple(words []token, s stdio) error {
 		if err != nil {
 			return err
 		}
-		defer f.Close()
+		defer func() { err = errors.Join(err, f.Close()) }()
 		s.out = f
 	}
 	switch {
@@ -86,32 +87,32 @@ func simple(words []token, s stdio) error {
 	}
 	if _, known := commands()[args[0]]; known {
 		if code := run(args, s.in, s.out, s.err); code != 0 {
-			return exitStatus(code)
+			return exitError(code)
 		}
 		return nil
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.in, s.out, s.err
-	err := cmd.Run()
+	failure := cmd.Run()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return exitStatus(exit.ExitCode())
+	if errors.As(failure, &exit) {
+		return exitError(exit.ExitCode())
 	}
-	return err
+	return failure
 }
 
-// exited ends a script at once.
-type exited struct{ exitStatus }
+// exitedError ends a script at once.
+type exitedError struct{ exitError }
 
 func exitWith(args []string) error {
 	if len(args) == 0 {
-		return exited{0}
+		return exitedError{0}
 	}
 	code, err := strconv.ParseUint(args[0], 10, 8)
 	if err != nil {
 		return fmt.Errorf("exit %s: not an exit code", args[0])
 	}
-	return exited{exitStatus(code)}
+	return exitedError{exitError(code)}
 }
 
 // token is a word, or an operator: "&&", ";", ">" or ">>".

@@ -18,8 +18,8 @@ import (
 // lifetime checks how long processes live, and how long layers.
 func (s *suite) lifetime(t *testing.T) {
 	t.Run("daemons are killed", s.daemons)
-	t.Run("cancelling", s.cancelling)
-	t.Run("cancelled before it starts", s.cancelledBefore)
+	t.Run("canceling", s.canceling)
+	t.Run("canceled before it starts", s.canceledBefore)
 	t.Run("output comes while the process runs", s.streaming)
 	t.Run("output is told apart", s.outputs)
 	t.Run("a writer that fails", s.brokenWriter)
@@ -60,7 +60,7 @@ func (s *suite) daemons(t *testing.T) {
 	}
 }
 
-func (s *suite) cancelling(t *testing.T) {
+func (s *suite) canceling(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	dir := t.TempDir()
 	p, _ := process(s.rootfs, "sh", "-c", "trap '' TERM INT; while :; do date +%N >>/cache/tick; usleep 1000; done")
@@ -80,7 +80,7 @@ func (s *suite) cancelling(t *testing.T) {
 		t.Errorf("error is %v, want context.Canceled", err)
 	}
 	if c != nil {
-		t.Error("a cancelled process has changes")
+		t.Error("a canceled process has changes")
 	}
 	before, err := os.ReadFile(tick)
 	if err != nil {
@@ -92,7 +92,7 @@ func (s *suite) cancelling(t *testing.T) {
 	}
 }
 
-func (s *suite) cancelledBefore(t *testing.T) {
+func (s *suite) canceledBefore(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	dir := t.TempDir()

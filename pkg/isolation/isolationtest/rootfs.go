@@ -70,7 +70,7 @@ func requireStatic(tb testing.TB, path string) {
 	if err != nil {
 		tb.Skipf("needs a static busybox (package busybox-static): %v", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
 			tb.Skipf("needs a static busybox (package busybox-static): %s is dynamically linked", path)

@@ -68,12 +68,12 @@ func (a *agents) accept(l *net.UnixListener, socket string) {
 // relay passes bytes on in both directions. An agent that cannot be reached shows as a
 // closed connection, as one that has gone away does.
 func relay(c *net.UnixConn, socket string) {
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	agent, err := net.DialUnix("unix", nil, &net.UnixAddr{Net: "unix", Name: socket})
 	if err != nil {
 		return
 	}
-	defer agent.Close()
+	defer func() { _ = agent.Close() }()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

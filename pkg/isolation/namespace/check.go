@@ -15,7 +15,7 @@ import (
 // maxHostname is the kernel's limit for a host name (__NEW_UTS_LEN), in bytes.
 const maxHostname = 64
 
-// check refuses what cannot be honoured, before anything is made.
+// check refuses what cannot be honored, before anything is made.
 func (b *Backend) check(p *isolation.Process) error {
 	if len(p.Args) == 0 {
 		return errors.New("isolation: no command to run")

@@ -40,9 +40,9 @@ type lower struct {
 	name string // "" until it was made
 }
 
-// materialise unpacks the layers of t that are not unpacked yet, several at once, and returns the
+// materialize unpacks the layers of t that are not unpacked yet, several at once, and returns the
 // names of their directories, topmost first.
-func (b *Backend) materialise(ctx context.Context, t *tree.Tree) ([]string, error) {
+func (b *Backend) materialize(ctx context.Context, t *tree.Tree) ([]string, error) {
 	if _, err := t.View(ctx); err != nil { // fetches what is missing, several at once
 		return nil, err
 	}
@@ -72,7 +72,7 @@ func (b *Backend) materialise(ctx context.Context, t *tree.Tree) ([]string, erro
 		if err := g.Wait(); err != nil {
 			return nil, err
 		}
-		return append(names, name), nil
+		return slices.Concat(names, []string{name}), nil
 	}
 	if err := g.Wait(); err != nil {
 		return nil, err

@@ -81,7 +81,7 @@ func isEmpty(dir string) (bool, error) {
 	}
 	defer f.Close()
 	_, err = f.Readdirnames(1)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return true, nil
 	}
 	return false, err

@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) {
 	namespace.Init()
-	os.Exit(m.Run())
+	m.Run()
 }
 
 // newState opens a state directory for one test.

@@ -117,7 +117,7 @@ func (r *run) prepare(ctx context.Context, limits []initproc.Rlimit) error {
 	p, b := r.process, r.backend
 	g, gctx := errgroup.WithContext(ctx)
 	var err error
-	if r.root, err = r.stack(g, gctx, p.Root, 0); err != nil {
+	if r.root, err = r.stack(gctx, g, p.Root, 0); err != nil {
 		return errors.Join(err, g.Wait())
 	}
 	r.mounts = map[int]*stack{}
@@ -125,7 +125,7 @@ func (r *run) prepare(ctx context.Context, limits []initproc.Rlimit) error {
 		if p.Mounts[i].Type != isolation.MountBind {
 			continue
 		}
-		if r.mounts[i], err = r.stack(g, gctx, p.Mounts[i].Tree, i+1); err != nil {
+		if r.mounts[i], err = r.stack(gctx, g, p.Mounts[i].Tree, i+1); err != nil {
 			return errors.Join(err, g.Wait())
 		}
 	}
@@ -188,7 +188,7 @@ func (r *run) files() error {
 }
 
 // stack starts to unpack t in g and makes the directories of the n-th overlay mount over it.
-func (r *run) stack(g *errgroup.Group, ctx context.Context, t *tree.Tree, n int) (*stack, error) {
+func (r *run) stack(ctx context.Context, g *errgroup.Group, t *tree.Tree, n int) (*stack, error) {
 	o, err := makeOverlay(r.backend.dir, r.name, n)
 	if err != nil {
 		return nil, err
@@ -198,10 +198,10 @@ func (r *run) stack(g *errgroup.Group, ctx context.Context, t *tree.Tree, n int)
 		if err != nil {
 			return err
 		}
-		if err := r.backend.unpacker.Root(r.path(o.Upper), view.Root().Entry()); err != nil {
+		if err := r.backend.unpacker.Root(ctx, r.path(o.Upper), view.Root().Entry()); err != nil {
 			return err
 		}
-		o.Lowers, err = r.backend.materialise(ctx, t)
+		o.Lowers, err = r.backend.materialize(ctx, t)
 		return err
 	})
 	return &stack{tree: t, overlay: o}, nil

@@ -5,7 +5,7 @@
 //
 // Its instructions come through a pipe (as gob, because arguments and paths are any bytes), so that
 // secrets are on no command line and in no environment. The builder keeps its end of the pipe open: when that closes,
-// because the step was cancelled or the builder died, everything is killed.
+// because the step was canceled or the builder died, everything is killed.
 package initproc
 
 import (

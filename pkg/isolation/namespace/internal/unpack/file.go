@@ -115,7 +115,7 @@ func (u *Unpacker) fill(ctx context.Context, w *worker, fd int, f *file) error {
 			return fmt.Errorf("writing: %w", werr)
 		}
 		written += int64(n)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -242,6 +242,9 @@ func (b *builder) whiteout(e *layer.Entry, inOpaque bool) error {
 		if exact(b.context.Below.Root(), e.Path) == nil {
 			return nil
 		}
+		if n := exact(b.context.Merged.Root(), parentOf(e.Path)); n == nil || !n.IsDir() {
+			return nil // the layer removes the directory, too
+		}
 	}
 	if inOpaque {
 		return nil

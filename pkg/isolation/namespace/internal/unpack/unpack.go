@@ -301,6 +301,6 @@ func (u *Unpacker) finishDir(root int, d *dir) error {
 
 // Root prepares the empty directory at path and gives it the attributes of e, for an upper
 // directory: the root of an overlay mount takes its attributes from there.
-func (u *Unpacker) Root(path string, e *layer.Entry) error {
-	return u.write(context.Background(), &plan{dirs: []dir{{entry: e}}}, path)
+func (u *Unpacker) Root(ctx context.Context, path string, e *layer.Entry) error {
+	return u.write(ctx, &plan{dirs: []dir{{entry: e}}}, path)
 }

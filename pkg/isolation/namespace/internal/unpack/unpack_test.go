@@ -78,7 +78,6 @@ func TestLayer(t *testing.T) {
 		nlink      uint64
 		size       int64
 		sec, nsec  int64
-		rdev       uint64
 		wantOpaque bool
 	}
 	for _, w := range []want{
@@ -96,7 +95,7 @@ func TestLayer(t *testing.T) {
 			continue
 		}
 		isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
-		if st.Mode != w.mode || st.Uid != w.uid || st.Gid != w.gid || !isDir && (uint64(st.Nlink) != w.nlink || st.Size != w.size) {
+		if st.Mode != w.mode || st.Uid != w.uid || st.Gid != w.gid || !isDir && (st.Nlink != w.nlink || st.Size != w.size) {
 			t.Errorf("%s: mode %o, owner %d:%d, %d links, size %d; want %+v", w.path, st.Mode, st.Uid, st.Gid, st.Nlink, st.Size, w)
 		}
 		if w.sec >= 0 && (st.Mtim.Sec != w.sec || st.Mtim.Nsec != w.nsec) {
