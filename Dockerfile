@@ -14,17 +14,16 @@ COPY cmd cmd
 COPY pkg pkg
 COPY results results
 ARG VERSION=devel
-RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w -X main.version=${VERSION}" -o /out/slipway ./cmd/slipway
-# The default state directory, and a place for temporary files.
-RUN mkdir -p /out/slipway-state /out/tmp && chmod 1777 /out/tmp
+RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w -X main.version=${VERSION}" -o /out/usr/local/bin/slipway ./cmd/slipway
+# Public authorities, the default state directory, and a place for temporary files.
+RUN mkdir -p /out/etc/ssl/certs /out/slipway /out/tmp && chmod 1777 /out/slipway /out/tmp && \
+    cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/
 
 FROM scratch
 LABEL org.opencontainers.image.title="slipway" \
       org.opencontainers.image.description="Builds container images from Dockerfiles in an ordinary pod" \
       org.opencontainers.image.licenses="Apache-2.0"
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /out/tmp /tmp
-COPY --from=build /out/slipway-state /slipway
-COPY --from=build /out/slipway /usr/local/bin/slipway
+# In one piece, so that each directory keeps its mode.
+COPY --from=build /out/ /
 ENV PATH=/usr/local/bin HOME=/tmp
 ENTRYPOINT ["/usr/local/bin/slipway"]

@@ -71,7 +71,7 @@ func exitCode(ctx context.Context, err error) int {
 		return exitPermission
 	case errors.As(err, &remote) && remote.Temporary():
 		return exitTransient
-	case errors.Is(err, os.ErrPermission) && !errors.As(err, &remote):
+	case errors.Is(err, os.ErrPermission):
 		return exitPermission
 	}
 	return exitFailure

@@ -123,16 +123,17 @@ func TestExitCode(t *testing.T) {
 		err  error
 		want int
 	}{
-		"anything":     {t.Context(), errors.New("x"), 1},
-		"usage":        {t.Context(), usageErrorf("x"), 2},
-		"bad option":   {t.Context(), &build.UsageError{Err: errors.New("x")}, 2},
-		"RUN":          {t.Context(), located(&isolation.ExitError{Code: 42}), 42},
-		"transient":    {t.Context(), located(&registry.Error{Kind: registry.Transient}), 75},
-		"rate limit":   {t.Context(), located(&registry.Error{Kind: registry.RateLimited}), 75},
-		"unauthorized": {t.Context(), located(&registry.Error{Kind: registry.Unauthorized}), 1},
-		"no isolation": {t.Context(), located(&isolation.UnsupportedError{}), 77},
-		"permission":   {t.Context(), &fs.PathError{Err: fs.ErrPermission}, 77},
-		"SIGTERM":      {stopped, errors.New("x"), 143},
+		"anything":        {t.Context(), errors.New("x"), 1},
+		"usage":           {t.Context(), usageErrorf("x"), 2},
+		"bad option":      {t.Context(), &build.UsageError{Err: errors.New("x")}, 2},
+		"RUN":             {t.Context(), located(&isolation.ExitError{Code: 42}), 42},
+		"transient":       {t.Context(), located(&registry.Error{Kind: registry.Transient}), 75},
+		"rate limit":      {t.Context(), located(&registry.Error{Kind: registry.RateLimited}), 75},
+		"unauthorized":    {t.Context(), located(&registry.Error{Kind: registry.Unauthorized}), 1},
+		"no isolation":    {t.Context(), located(&isolation.UnsupportedError{}), 77},
+		"unreadable base": {t.Context(), located(&registry.Error{Err: fs.ErrPermission}), 77},
+		"permission":      {t.Context(), &fs.PathError{Err: fs.ErrPermission}, 77},
+		"SIGTERM":         {stopped, errors.New("x"), 143},
 	} {
 		if got := exitCode(c.ctx, c.err); got != c.want {
 			t.Errorf("%s: exit code %d, want %d", name, got, c.want)

@@ -74,6 +74,7 @@ func BenchmarkReadTar(b *testing.B) {
 	}
 	b.StopTimer()
 	reportHeap(b, func() any { return try(layer.ReadTar(b.Context(), bytes.NewReader(data)))(b) })
+	runtime.KeepAlive(data)
 }
 
 func BenchmarkWriteTar(b *testing.B) {

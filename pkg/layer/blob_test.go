@@ -380,7 +380,7 @@ func TestBlobWithDamagedState(t *testing.T) {
 		"truncated": func(p string) error { return os.Truncate(p, 100) },
 	}
 	for name, hurt := range damage {
-		for _, kind := range []string{"tars", "indexes"} {
+		for kind, downloads := range map[string]int32{"tars": 1, "indexes": 1, "blobs": 2} {
 			t.Run(kind+" "+name, func(t *testing.T) {
 				src, dir := newSource(t), stateDir(t)
 				if _, err := layer.FromBlob(src, dir).Index(t.Context()); err != nil {
@@ -391,12 +391,16 @@ func TestBlobWithDamagedState(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				rc := try(layer.FromBlob(src, dir).Open(t.Context(), "srv/big"))(t)
+				b := layer.FromBlob(src, dir)
+				rc := try(b.Open(t.Context(), "srv/big"))(t)
 				if got := try(io.ReadAll(rc))(t); string(got) != bigFile {
 					t.Error("content differs")
 				}
-				if n := src.opened.Load(); n != 1 {
-					t.Errorf("%d downloads, although the blob is kept", n)
+				if h, _, err := v1.SHA256(try(b.Blob().Compressed())(t)); err != nil || h != try(src.Digest())(t) {
+					t.Errorf("blob has the digest %v, %v", h, err)
+				}
+				if n := src.opened.Load(); n != downloads {
+					t.Errorf("%d downloads, want %d", n, downloads)
 				}
 			})
 		}

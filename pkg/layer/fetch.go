@@ -43,7 +43,7 @@ func (f *fetcher) fetchTar(ctx context.Context) (_ *Tar, err error) {
 	if err != nil {
 		return nil, err
 	}
-	kept, err := f.dir.Lookup(kindBlobs, objectName(f.id.digest))
+	kept, err := keptFile(f.dir, kindBlobs, f.id.digest, f.id.size)
 	switch {
 	case err == nil:
 		err = f.stream(ctx, func() (io.ReadCloser, error) { return kept, nil }, u.unpack)

@@ -65,16 +65,9 @@ func (id *identity) keptTar(dir *state.Dir) (*Tar, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := dir.Lookup(kindTars, objectName(id.diffID))
+	f, err := keptFile(dir, kindTars, id.diffID, c.tarSize)
 	if err != nil {
 		return nil, err
-	}
-	fi, err := f.Stat()
-	if err == nil && fi.Size() != c.tarSize {
-		err = fs.ErrNotExist
-	}
-	if err != nil {
-		return nil, errors.Join(err, f.Close())
 	}
 	return &Tar{index: x, extents: c, r: f}, nil
 }
@@ -82,9 +75,26 @@ func (id *identity) keptTar(dir *state.Dir) (*Tar, error) {
 // keptBlob returns the compressed blob from the state directory. If it is not compressed, that is
 // the tar.
 func (id *identity) keptBlob(dir *state.Dir) (*os.File, error) {
-	f, err := dir.Lookup(kindBlobs, objectName(id.digest))
+	f, err := keptFile(dir, kindBlobs, id.digest, id.size)
 	if errors.Is(err, fs.ErrNotExist) && id.digest == id.diffID {
-		return dir.Lookup(kindTars, objectName(id.diffID))
+		return keptFile(dir, kindTars, id.diffID, id.size)
 	}
 	return f, err
+}
+
+// keptFile opens an object of the state directory. One of another size, which a crash of the
+// machine can leave, counts as absent.
+func keptFile(dir *state.Dir, kind string, h v1.Hash, size int64) (*os.File, error) {
+	f, err := dir.Lookup(kind, objectName(h))
+	if err != nil {
+		return nil, err
+	}
+	fi, err := f.Stat()
+	if err == nil && fi.Size() != size {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }

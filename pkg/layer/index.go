@@ -8,6 +8,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -56,7 +57,7 @@ func (x *Index) All() iter.Seq[*Entry] {
 
 // Find returns the position of path in tree order and whether it is there.
 func (x *Index) Find(p string) (int, bool) {
-	return slices.BinarySearchFunc(x.entries, p, func(e Entry, p string) int { return ComparePaths(e.Path, p) })
+	return sort.Find(len(x.entries), func(i int) int { return ComparePaths(p, x.entries[i].Path) })
 }
 
 // Lookup returns the entry at path, or an error that matches fs.ErrNotExist.

@@ -6,24 +6,8 @@ import (
 	"time"
 )
 
-// merger turns the entries of a tar, in the order of the tar, into an index: what would be
-// there if they were unpacked one after the other into an empty root. That is:
-//
-//   - An entry replaces what an earlier one has made at its path, with everything below
-//     it, except that a directory on a directory only replaces its metadata.
-//   - Parents that have no entry of their own are implied. They are in the index only
-//     if they have to be: because a whiteout or opaque marker is about them.
-//   - A path that leads through a symbolic link made by an earlier entry means the
-//     place that the link points to, seen from inside the root as chroot(2) would: an
-//     absolute target starts at the root. A target that uses ".." to go above
-//     the root is an error, as is a path through anything else than a directory.
-//     So the index never has an entry below a symbolic link, and whoever unpacks
-//     it by its paths cannot be led astray by this layer alone.
-//   - Whiteouts and opaque markers are about lower layers only, wherever they stand in the
-//     tar (OCI image spec, layer.md, "Whiteouts").
-//   - A hard link shares the inode that its target has at this moment. A target that
-//     comes later in the tar is found at the end; one that never comes is a file of
-//     a lower layer.
+// merger turns the entries of a tar, in the order of the tar, into an index, by the rules that
+// ReadTar states.
 type merger struct {
 	nodes  []node
 	byPath map[string]nodeID

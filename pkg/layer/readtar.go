@@ -15,10 +15,31 @@ import (
 // ReadTar reads an uncompressed OCI layer in one pass and returns its index, with the SHA-256
 // of every regular file. The whole of r is read, also what follows the end of the tar.
 //
+// The index says what would be there if the entries were unpacked one after the other into
+// an empty root:
+//
+//   - An entry replaces what an earlier one has made at its path, with everything below
+//     it, except that a directory on a directory only replaces its metadata.
+//   - Parents that have no entry of their own are implied. They are in the index only
+//     if they have to be: because a whiteout or opaque marker is about them.
+//   - A path that leads through a symbolic link made by an earlier entry means the
+//     place that the link points to, seen from inside the root as chroot(2) would: an
+//     absolute target starts at the root. A target that uses ".." to go above
+//     the root is an error, as is a path through anything else than a directory.
+//     So the index never has an entry below a symbolic link, and whoever unpacks
+//     it by its paths cannot be led astray by this layer alone.
+//   - Whiteouts and opaque markers are about lower layers only, wherever they stand in the
+//     tar (OCI image spec, layer.md, "Whiteouts"). With a directory of the same name a
+//     whiteout makes it opaque; with anything else it says nothing more.
+//   - A hard link shares the inode that its target has at this moment. A target that
+//     comes later in the tar is found at the end; one that never comes is a file of
+//     a lower layer. The header of a hard link does not change the inode.
+//   - Of the names of an inode the first in tree order carries type, metadata and content, and
+//     the others are hard links to it.
+//
 // Everything in the tar is foreign: names that climb out of the root, links that lead out, sizes
-// and counts that nobody could store, entries below what is no directory, and tars that are
-// truncated or damaged all give an error that names the entry. What the index then says is described
-// at [Index], and how repeated, linked and deleted paths combine in the source of merger.
+// and counts that nobody could store, and tars that are truncated or damaged give an
+// error, which is a [*TarError] where one entry is to blame.
 func ReadTar(ctx context.Context, r io.Reader) (*Index, error) {
 	x, _, err := readTar(ctx, r)
 	return x, err

@@ -343,6 +343,38 @@ func TestUnpackStaysInside(t *testing.T) {
 	}
 }
 
+// Headers that no tar program writes.
+func TestUnpackOddHeaders(t *testing.T) {
+	old := tar.Header{Typeflag: tar.TypeReg, Name: "f", ModTime: time.Unix(-5, 0), Format: tar.FormatPAX}
+	for _, c := range []struct {
+		name      string
+		header    tar.Header
+		want, err string
+	}{
+		{name: "before 1970", header: old, want: "f 0 0:0 0 new/f"},
+		{name: "owner too large", header: tar.Header{Typeflag: tar.TypeReg, Name: "f", Uid: 1<<32 - 1}, err: "owner 4294967295:0 is out of range"},
+		{name: "owner negative", header: tar.Header{Typeflag: tar.TypeReg, Name: "f", Gid: -1}, err: "owner 0:-1 is out of range"},
+		{name: "device too large", header: tar.Header{Typeflag: tar.TypeChar, Name: "f", Devmajor: 1 << 40}, err: "is out of range"},
+		{name: "link to nothing", header: tar.Header{Typeflag: tar.TypeSymlink, Name: "f"}, err: "symbolic link to nothing"},
+		{name: "unknown type", header: tar.Header{Typeflag: 'V', Name: "f"}, err: "unhandled tar header type 'V'"},
+		{name: "below a link to nowhere", header: tar.Header{Typeflag: tar.TypeReg, Name: "dangling/f"}, err: "no such file or directory"},
+		{name: "deep below a link to nowhere", header: tar.Header{Typeflag: tar.TypeReg, Name: "dangling/x/f"}, err: "file exists"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			src := withFile(t, writeTar(t, []*tar.Header{&c.header}, []string{""}))
+			got, err := runCopy(t, specTree(t, "l 777 0:0 1 new/dangling nowhere"), src, dockerfileCopy("/archive", "/new", unpackArchives))
+			if c.err != "" {
+				if err == nil || !strings.Contains(err.Error(), c.err) {
+					t.Fatalf("error is %v, want %q", err, c.err)
+				}
+				return
+			}
+			must(t, err)
+			checkLines(t, lines(c.want), formatLayer(t, got.Top()))
+		})
+	}
+}
+
 func TestUnpackFormats(t *testing.T) {
 	random := make([]byte, 1<<20)
 	rand.NewChaCha8([32]byte{}).Read(random)

@@ -97,7 +97,7 @@ func (k *fileKey) owner(ctx context.Context, o *Owner) error {
 			k.int(int64(p.ID)).str(p.Name).int(int64(p.Input))
 		}
 	}
-	own, err := k.readOwner(o).resolve(ctx, k.run.sources(ctx))
+	own, _, err := k.readOwner(o).resolve(ctx, k.run.sources(ctx))
 	if err != nil {
 		return err
 	}

@@ -18,43 +18,49 @@ type ids struct{ uid, gid uint32 }
 
 // resolve looks the owner's names up in the drafts that load gives for their inputs. As in
 // BuildKit, a user brings its group with it (by number: the same number), a group overrides
-// that, and a name that does not exist is root's. A nil owner gives nil.
-func (o *Owner) resolve(ctx context.Context, load func(input int) (*draft, error)) (*ids, error) {
+// that, and a name that does not exist is root's; unknown lists those, as "user app". A nil
+// owner gives nil.
+func (o *Owner) resolve(ctx context.Context, load func(input int) (*draft, error)) (own *ids, unknown []string, err error) {
 	if o == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
-	var own ids
+	own = &ids{}
 	if u := o.User; u != nil {
-		var err error
-		if own, err = u.user(ctx, load); err != nil {
-			return nil, fmt.Errorf("look up user %q: %w", u.Name, err)
+		found, err := u.user(ctx, load, own)
+		if err != nil {
+			return nil, nil, fmt.Errorf("look up user %q: %w", u.Name, err)
+		}
+		if !found {
+			unknown = append(unknown, "user "+u.Name)
 		}
 	}
 	if g := o.Group; g != nil {
 		gid, found, err := g.group(ctx, load)
 		if err != nil {
-			return nil, fmt.Errorf("look up group %q: %w", g.Name, err)
+			return nil, nil, fmt.Errorf("look up group %q: %w", g.Name, err)
 		}
 		if found {
 			own.gid = gid
+		} else {
+			unknown = append(unknown, "group "+g.Name)
 		}
 	}
-	return &own, nil
+	return own, unknown, nil
 }
 
-func (p *Principal) user(ctx context.Context, load func(int) (*draft, error)) (ids, error) {
+func (p *Principal) user(ctx context.Context, load func(int) (*draft, error), own *ids) (found bool, err error) {
 	if p.Name == "" {
-		return ids{p.ID, p.ID}, nil
+		*own = ids{p.ID, p.ID}
+		return true, nil
 	}
-	var own ids
-	err := readUserFile(ctx, load, p.Input, "/etc/passwd", func(r io.Reader) error {
+	err = readUserFile(ctx, load, p.Input, "/etc/passwd", func(r io.Reader) error {
 		users, err := user.ParsePasswdFilter(r, func(u user.User) bool { return u.Name == p.Name })
 		if err == nil && len(users) > 0 {
-			own = ids{uint32(users[0].Uid), uint32(users[0].Gid)}
+			*own, found = ids{uint32(users[0].Uid), uint32(users[0].Gid)}, true
 		}
 		return err
 	})
-	return own, err
+	return found, err
 }
 
 func (p *Principal) group(ctx context.Context, load func(int) (*draft, error)) (gid uint32, found bool, err error) {

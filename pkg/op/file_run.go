@@ -33,6 +33,7 @@ type fileRun struct {
 	inputs []*draft      // of in, for reading only; nil until needed
 	done   []*fileResult // of the actions
 	uses   []int         // how often each action's result is referred to
+	noted  []string      // unknown owners that the user was told of
 }
 
 func newFileRun(f *File, env *Env, in []Input) *fileRun {
@@ -159,6 +160,18 @@ func (r *fileRun) input(ctx context.Context, index int) (*draft, error) {
 	return r.inputs[index], nil
 }
 
+// noteUnknown tells the user once about each owner that does not exist: the build goes on, as with
+// BuildKit, but hardly ever is that what was meant.
+func (r *fileRun) noteUnknown(names []string) {
+	for _, name := range names {
+		if slices.Contains(r.noted, name) || r.env.Stderr == nil {
+			continue
+		}
+		r.noted = append(r.noted, name)
+		fmt.Fprintf(r.env.Stderr, "warning: there is no %s in the image: the files get root's\n", name)
+	}
+}
+
 func (r *fileRun) draft(ctx context.Context, t *tree.Tree) (*draft, error) {
 	v, err := t.View(ctx)
 	if err != nil {
@@ -172,10 +185,11 @@ func (r *fileRun) run(ctx context.Context, a *FileAction) (*fileResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	own, err := a.owner().resolve(ctx, r.sources(ctx))
+	own, unknown, err := a.owner().resolve(ctx, r.sources(ctx))
 	if err != nil {
 		return nil, err
 	}
+	r.noteUnknown(unknown)
 	d := target.draft
 	switch {
 	case a.Copy != nil:

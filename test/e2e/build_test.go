@@ -237,3 +237,28 @@ func TestNoPush(t *testing.T) {
 		t.Errorf("IMAGE_DIGEST is there, error %v", err)
 	}
 }
+
+// The results name what was pushed, also where an --output says it rather than --tag.
+func TestResultsOfOutput(t *testing.T) {
+	host, base := registryWithBase(t)
+	context := write(t, map[string]string{"Dockerfile": "ARG BASE\nFROM $BASE\nCOPY x /x\n", "x": "x"})
+	for _, tt := range []struct {
+		name, url string
+		args      []string
+	}{
+		{"by the output alone", host + "/team/out:v1", []string{"-o", "type=registry,name=" + host + "/team/out:v1"}},
+		{"by the output, with a tag for something else", host + "/team/out:v2", []string{"-t", host + "/team/tag:v2", "-o", "type=registry,name=" + host + "/team/out:v2"}},
+		{"by buildx's spelling", host + "/team/tag:v3", []string{"-t", host + "/team/tag:v3", "-o", "type=image,push=true"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			mustSlipway(t, dir, append([]string{"build", "--build-arg", "BASE=" + base, "--insecure-registry", host, "--results-dir", "results", context}, tt.args...)...)
+			if got := read(t, filepath.Join(dir, "results", "IMAGE_URL")); got != tt.url {
+				t.Errorf("IMAGE_URL %q, want %q", got, tt.url)
+			}
+			if _, err := os.Stat(filepath.Join(dir, "results", "IMAGE_DIGEST")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

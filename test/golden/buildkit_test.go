@@ -33,10 +33,7 @@ const sectionKnown = "known.buildkit"
 // TestBuildKit builds every case with a BuildKit daemon and compares what comes out with what the
 // cases want of Slipway.
 func TestBuildKit(t *testing.T) {
-	bin := os.Getenv(buildkitEnv)
-	if bin == "" {
-		t.Fatalf("%s is not set; see README.md", buildkitEnv)
-	}
+	bin := buildkitDir(t)
 	b, err := newBases(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -59,6 +56,15 @@ func TestBuildKit(t *testing.T) {
 			})
 		}
 	})
+}
+
+func buildkitDir(t *testing.T) string {
+	t.Helper()
+	bin := os.Getenv(buildkitEnv)
+	if bin == "" {
+		t.Fatalf("%s is not set; see README.md", buildkitEnv)
+	}
+	return bin
 }
 
 func (s *suite) compareWithBuildKit(t *testing.T, c *goldenCase, daemon *buildkit) {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"io/fs"
 	"os"
@@ -207,11 +208,18 @@ func zeros(size string) ([]byte, error) {
 	return make([]byte, max(n, 0)), err
 }
 
-// setDefaultTimes gives everything below dir the default time, or that of its spec.
+// setDefaultTimes gives everything below dir the default time, or that of its spec. The default has a
+// fraction of a second that is different for each directory: BuildKit takes files of the same path, size and
+// time for the same, in whatever context they are. Layers have no fractions.
 func setDefaultTimes(dir string, specs []fileSpec) error {
+	fraction := fnv.New32()
+	fraction.Write([]byte(dir)) // never fails
+	standard := defaultMtime().Add(time.Duration(fraction.Sum32()) % time.Second)
 	times := map[string]time.Time{}
 	for _, s := range specs {
-		times[filepath.Join(dir, s.path)] = s.mtime
+		if s.mtime != defaultMtime() {
+			times[filepath.Join(dir, s.path)] = s.mtime
+		}
 	}
 	return filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
@@ -219,7 +227,7 @@ func setDefaultTimes(dir string, specs []fileSpec) error {
 		}
 		mtime, ok := times[p]
 		if !ok {
-			mtime = defaultMtime()
+			mtime = standard
 		}
 		return lutimes(p, mtime)
 	})

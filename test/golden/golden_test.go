@@ -201,6 +201,23 @@ func union(a, b map[string]string) map[string]string {
 func (s *suite) build(t *testing.T, c *goldenCase, dir, attempt string) (got map[string]string, digest string) {
 	t.Helper()
 	out := filepath.Join(dir, "out-"+attempt)
+	stderr, failure := s.run(t, c, dir, out)
+	if c.wantsError() {
+		return s.errorOf(t, out, failure, dir, stderr), ""
+	}
+	if failure != nil {
+		t.Fatalf("slipway: %v\n%s", failure, stderr)
+	}
+	digest, got, err := s.describe(out, c)
+	if err != nil {
+		t.Fatalf("what slipway wrote: %v", err)
+	}
+	return got, digest
+}
+
+// run runs slipway in dir and gives what it printed; failure is nil if its exit code is 0.
+func (s *suite) run(t *testing.T, c *goldenCase, dir, out string) (stderr string, failure *exec.ExitError) {
+	t.Helper()
 	args := []string{
 		"build", "--no-push", "--progress=quiet", "--oci-layout-path=" + out, "--state-dir=" + s.stateDir,
 		"--source-date-epoch=" + strconv.FormatInt(sourceDateEpoch().Unix(), 10),
@@ -211,43 +228,30 @@ func (s *suite) build(t *testing.T, c *goldenCase, dir, attempt string) (got map
 	for _, arg := range c.lines(sectionArgs) {
 		args = append(args, strings.ReplaceAll(arg, registryName, s.host))
 	}
-	args = append(args, "context")
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, s.binary, args...)
+	cmd := exec.CommandContext(ctx, s.binary, append(args, "context")...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), c.lines(sectionEnv)...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	var printed bytes.Buffer
+	cmd.Stderr = &printed
+	if err := cmd.Run(); err != nil && !errors.As(err, &failure) {
 		t.Fatal(err)
 	}
-	if c.wantsError() {
-		return s.errorOf(t, out, cmd.ProcessState.ExitCode(), dir, stderr.String()), ""
-	}
-	if err != nil {
-		t.Fatalf("slipway %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
-	}
-	digest, got, err = s.describe(out, c)
-	if err != nil {
-		t.Fatalf("what slipway wrote: %v", err)
-	}
-	return got, digest
+	return printed.String(), failure
 }
 
 // errorOf describes a failed build: the exit code and all that was printed.
-func (s *suite) errorOf(t *testing.T, out string, code int, dir, stderr string) map[string]string {
+func (s *suite) errorOf(t *testing.T, out string, failure *exec.ExitError, dir, stderr string) map[string]string {
 	t.Helper()
-	if code == 0 {
+	if failure == nil {
 		t.Fatal("the build should fail, and did not")
 	}
 	if _, err := os.Lstat(out); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the failed build left %s behind (%v)", out, err)
 	}
 	text := strings.NewReplacer(s.host, registryName, dir, "$WORK", s.stateDir, "$STATE").Replace(stderr)
-	return map[string]string{sectionError: fmt.Sprintf("exit code %d\n%s", code, text)}
+	return map[string]string{sectionError: fmt.Sprintf("exit code %d\n%s", failure.ExitCode(), text)}
 }
 
 // describe lists trees and configs of the images in a layout.

@@ -51,9 +51,6 @@ func newContainer(spec *Spec) (*container, error) {
 }
 
 func check(spec *Spec) error {
-	if spec.Shape.Name == "" {
-		spec.Shape = Default()
-	}
 	switch {
 	case spec.Rootfs == "":
 		return errors.New("no root filesystem is given")
@@ -223,5 +220,9 @@ func (c *container) interrupt(runc *os.Process) error {
 	if err != nil {
 		return runc.Kill()
 	}
-	return syscall.Kill(pid, syscall.SIGKILL)
+	err = syscall.Kill(pid, syscall.SIGKILL)
+	if errors.Is(err, syscall.ESRCH) {
+		return os.ErrProcessDone
+	}
+	return err
 }

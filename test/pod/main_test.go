@@ -2,16 +2,26 @@ package pod_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+
+	"github.com/slipway-build/slipway/internal/testbase"
+	"github.com/slipway-build/slipway/internal/testbin"
+	"github.com/slipway-build/slipway/test/pod"
 )
 
 // suite is what all tests share; it does not change after TestMain.
 type suite struct {
 	probe string // a directory with the program probe
+	base  string // an OCI layout with an image that has a shell
 }
 
 var shared suite
@@ -27,19 +37,54 @@ func runSuite(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if err := buildProbe(context.Background(), dir); err != nil {
+	shared.probe, shared.base = filepath.Join(dir, "probe"), filepath.Join(dir, "base")
+	ctx := context.Background()
+	if err := errors.Join(buildProbe(ctx, shared.probe), writeBase(ctx, shared.base)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	shared.probe = dir
+	binary, err := pod.Binary(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if err := os.Setenv(testbin.Env, binary); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
+}
+
+// writeBase writes a base image that any user may read.
+func writeBase(ctx context.Context, dir string) error {
+	program, err := testbase.Find(ctx)
+	if err != nil {
+		return err
+	}
+	image, err := program.Image()
+	if err != nil {
+		return err
+	}
+	path, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		return err
+	}
+	if err := path.AppendImage(image); err != nil {
+		return err
+	}
+	return filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return os.Chmod(name, 0o755)
+		}
+		return os.Chmod(name, 0o644)
+	})
 }
 
 // buildProbe compiles the program that looks around in containers.
 func buildProbe(ctx context.Context, dir string) error {
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return err
-	}
 	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags=-s -w", "-o", filepath.Join(dir, "probe"),
 		"github.com/slipway-build/slipway/test/pod/internal/probe/command")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

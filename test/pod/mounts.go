@@ -93,7 +93,8 @@ func (m *mounter) root(image, target string) error {
 	if err := m.bind(image, lower); err != nil {
 		return fmt.Errorf("root filesystem: %w", err)
 	}
-	options := "lowerdir=" + lower + ",upperdir=" + upper + ",workdir=" + work
+	// index=off, as containerd has it.
+	options := "index=off,lowerdir=" + lower + ",upperdir=" + upper + ",workdir=" + work
 	err = unix.Mount("overlay", target, "overlay", 0, options)
 	if errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("mounting the root filesystem: %w; the directory for temporary files must not lie on an overlay filesystem itself", err)

@@ -19,7 +19,7 @@ import (
 
 // Spec describes a pod with one container.
 type Spec struct {
-	// Shape is the securityContext; the zero value is [Default].
+	// Shape is the securityContext; the zero value is [Default] without its name.
 	Shape Shape
 	// Rootfs is the directory with the image's files; it is not written to.
 	Rootfs string

@@ -79,7 +79,7 @@ func TestCalls(t *testing.T) {
 		probe.MountTmpfs:    {eperm, eperm, eperm, eperm, eperm, ok},
 		probe.Chroot:        {ok, ok, ok, eperm, ok, ok},
 		probe.Mknod:         {ok, ok, eperm, eperm, ok, ok},
-		probe.Chown:         {ok, ok, ok, ok, ok, ok}, // restricted: its own file to itself
+		probe.Chown:         {ok, ok, ok, eperm, ok, ok},
 		probe.Setuid:        {ok, ok, ok, eperm, ok, ok},
 		probe.Setgroups:     {ok, ok, ok, eperm, ok, ok},
 		probe.FileCaps:      {ok, ok, ok, eperm, ok, ok},
@@ -89,7 +89,7 @@ func TestCalls(t *testing.T) {
 		probe.RenameImage:   {exdev, exdev, exdev, eacces, erofs, exdev},
 		probe.RenameOwn:     {ok, ok, ok, eacces, erofs, ok},
 		probe.RenameToRoot:  {ok, ok, ok, eacces, erofs, ok},
-		probe.WriteProcSys:  {erofs, erofs, erofs, eacces, erofs, ok},
+		probe.WriteProcSys:  {erofs, erofs, eacces, eacces, erofs, ok},
 		probe.WriteSys:      {erofs, erofs, erofs, erofs, erofs, ok},
 		probe.OpenNull:      {ok, ok, ok, ok, ok, ok},
 		probe.RemountBind:   {eperm, eperm, eperm, eperm, eperm, ok},
@@ -105,6 +105,30 @@ func TestCalls(t *testing.T) {
 			for name, outcomes := range want {
 				if report.Calls[name] != outcomes[i] {
 					t.Errorf("%s: %s, want %s", name, report.Calls[name], outcomes[i])
+				}
+			}
+		})
+	}
+}
+
+// RuntimeDefault forbids namespaces and mounts unless the container has CAP_SYS_ADMIN, which a
+// user namespace makes harmless.
+func TestCallsWithSysAdmin(t *testing.T) {
+	for _, test := range []struct {
+		capabilities []string
+		want         string
+	}{
+		{nil, eperm},
+		{[]string{"CAP_SYS_ADMIN"}, probe.OK},
+	} {
+		t.Run(test.want, func(t *testing.T) {
+			shape := pod.UserNS()
+			shape.RuntimeDefault = true
+			shape.AddCapabilities = test.capabilities
+			report := look(t, spec(t, shape, "look", "/work"))
+			for _, name := range []string{probe.Unshare, probe.Clone, probe.NestedOverlay, probe.MountTmpfs, probe.Sethostname} {
+				if report.Calls[name] != test.want {
+					t.Errorf("%s: %s, want %s", name, report.Calls[name], test.want)
 				}
 			}
 		})
@@ -217,9 +241,14 @@ func checkMounts(t *testing.T, shape pod.Shape, report *probe.Report) {
 		"/work":  {mounts["/work"].fstype, "rw"},
 	}
 	if !shape.Privileged {
+		// The mask of a file: /dev/null, which a user namespace has from the node.
+		null := seen{"tmpfs", "rw"}
+		if shape.UserNamespace {
+			null = mounts["/dev/null"]
+		}
 		for place, w := range map[string]seen{
 			"/proc/sys": {"proc", "ro"}, "/proc/irq": {"proc", "ro"}, "/proc/sysrq-trigger": {"proc", "ro"},
-			"/proc/keys": {"tmpfs", "rw"}, "/proc/kcore": {"tmpfs", "rw"}, "/sys/firmware": {"tmpfs", "ro"},
+			"/proc/keys": null, "/proc/kcore": null, "/sys/firmware": {"tmpfs", "ro"},
 		} {
 			// What the machine lacks is not masked.
 			if _, err := os.Stat(place); err == nil {
@@ -292,10 +321,11 @@ func TestRootDiff(t *testing.T) {
 	}
 }
 
-// Looking at everything leaves no trace.
+// A container that does nothing leaves no trace, and pods do not disturb each other.
 func TestRootAsBefore(t *testing.T) {
 	for _, shape := range []pod.Shape{pod.Baseline(), pod.UserNS(), pod.Restricted(), pod.ReadonlyRoot()} {
 		t.Run(shape.Name, func(t *testing.T) {
+			t.Parallel()
 			s := spec(t, shape, "wait")
 			s.DiffRoot = true
 			p := pod.Start(t, s)

@@ -25,7 +25,7 @@ const (
 	MountTmpfs    = "mount a tmpfs"
 	Chroot        = "chroot"
 	Mknod         = "mknod /dev/null"
-	Chown         = "chown to 1000"
+	Chown         = "chown to 1234"
 	Setuid        = "setuid to 1234"
 	Setgroups     = "setgroups"
 	FileCaps      = "set file capabilities"
@@ -52,10 +52,9 @@ func calls() map[string]func(dir string) error {
 		MountTmpfs:    mountIn("tmpfs", "tmpfs", 0, ""),
 		Chroot:        unix.Chroot,
 		Mknod: func(dir string) error {
-			defer os.Remove(filepath.Join(dir, "null"))
 			return unix.Mknod(filepath.Join(dir, "null"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3)))
 		},
-		Chown:       onFile(func(path string) error { return unix.Chown(path, 1000, 1000) }),
+		Chown:       onFile(func(path string) error { return unix.Chown(path, 1234, 1234) }),
 		Setuid:      func(string) error { return syscall.Setuid(1234) },
 		Setgroups:   func(string) error { return syscall.Setgroups([]int{1, 2, 3}) },
 		FileCaps:    onFile(setFileCapability),

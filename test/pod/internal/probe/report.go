@@ -31,7 +31,7 @@ type Report struct {
 	Files map[string]string
 }
 
-// Outcome of a system call that worked.
+// OK is the outcome of a system call that worked.
 const OK = "ok"
 
 // Look makes a report. Files are written in dir only, and in the root directory for the calls
