@@ -32,7 +32,9 @@ type Result struct {
 	// nothing was built (--check).
 	Digest string
 	Image  *image.Built
-	Pushed bool
+	// Pushed are the references that name the image in their registries now, as the
+	// user wrote them.
+	Pushed []string
 }
 
 // UsageError is an error in the options, found before anything was done.
@@ -164,13 +166,13 @@ func (s *session) run(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	built, pushed, err := s.export(ctx, func(ctx context.Context, o image.Options) (*image.Built, error) {
+	res, err := s.export(ctx, func(ctx context.Context, o image.Options) (*image.Built, error) {
 		return s.assemble(ctx, o, graph, trees)
 	})
 	if err != nil {
 		return nil, err
 	}
-	res := &Result{Digest: built.Digest().String(), Image: built, Pushed: pushed}
+	res.Digest = res.Image.Digest().String()
 	if err := s.writeResults(ctx, res); err != nil {
 		return nil, err
 	}

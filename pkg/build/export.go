@@ -78,9 +78,9 @@ func merged(general, own image.Options) image.Options {
 	return general
 }
 
-// export writes all outputs, or none. Outputs that ask for the same image share it. The image that
-// is returned is the one that was pushed, if there is one.
-func (s *session) export(ctx context.Context, assemble func(context.Context, image.Options) (*image.Built, error)) (main *image.Built, pushed bool, err error) {
+// export writes all outputs, or none. Outputs that ask for the same image share it. The image of
+// the result is the first one that was pushed, if there is any.
+func (s *session) export(ctx context.Context, assemble func(context.Context, image.Options) (*image.Built, error)) (*Result, error) {
 	made := map[string]*image.Built{}
 	get := func(o image.Options) (*image.Built, error) {
 		key, err := json.Marshal(o)
@@ -95,13 +95,15 @@ func (s *session) export(ctx context.Context, assemble func(context.Context, ima
 		return b, err
 	}
 	var (
-		jobs  []output.Job
-		names []string
+		jobs   []output.Job
+		names  []string
+		main   *image.Built
+		pushed bool
 	)
 	for _, t := range s.outputs {
 		b, err := get(t.options)
 		if err != nil {
-			return nil, false, err
+			return nil, err
 		}
 		if main == nil || (t.pushes && !pushed) {
 			main, pushed = b, t.pushes
@@ -110,17 +112,31 @@ func (s *session) export(ctx context.Context, assemble func(context.Context, ima
 		names = append(names, t.output.String())
 	}
 	if main == nil { // --no-push alone: the image is made to see that it can be
-		main, err = get(s.plan.image)
-		return main, false, err
+		b, err := get(s.plan.image)
+		return &Result{Image: b}, err
 	}
-	err = s.display.Step(ctx, strings.Join(names, "; "), func(ctx context.Context, log io.Writer) error {
-		written, err := output.Write(ctx, jobs...)
-		if err != nil {
+	var written []*output.Result
+	err := s.display.Step(ctx, strings.Join(names, "; "), func(ctx context.Context, log io.Writer) error {
+		var err error
+		if written, err = output.Write(ctx, jobs...); err != nil {
 			return err
 		}
 		return logWritten(log, written)
 	})
-	return main, pushed, err
+	return &Result{Image: main, Pushed: pushedAs(main, written)}, err
+}
+
+// pushedAs lists the references that name the image in their registries now.
+func pushedAs(b *image.Built, written []*output.Result) []string {
+	var refs []string
+	for _, r := range written {
+		for _, p := range r.Pushed {
+			if p.Digest == b.Digest() {
+				refs = append(refs, p.Ref)
+			}
+		}
+	}
+	return refs
 }
 
 // logWritten says what the outputs wrote.

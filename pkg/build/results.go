@@ -17,7 +17,11 @@ func (s *session) writeResults(ctx context.Context, r *Result) error {
 	if err := s.writeDockerFiles(r); err != nil {
 		return err
 	}
-	warnings, err := s.plan.results.Write(ctx, results.Image{Destinations: s.Tags, Digest: r.Digest, Pushed: r.Pushed})
+	delivered := results.Image{Destinations: r.Pushed, Digest: r.Digest, Pushed: len(r.Pushed) > 0}
+	if !delivered.Pushed {
+		delivered.Destinations = s.Tags // Kaniko's files name them all the same
+	}
+	warnings, err := s.plan.results.Write(ctx, delivered)
 	for _, w := range warnings {
 		s.display.Warn(progress.Warning{Level: 1, Short: w})
 	}

@@ -118,13 +118,13 @@ func TestDirChangedWhileRead(t *testing.T) {
 	}
 	for name, change := range tests {
 		t.Run(name, func(t *testing.T) {
-			l, path := oneFile(t, content)
+			_, path := oneFile(t, content)
 			// The clock of the filesystem has to tick between writing and changing.
 			old := time.Now().Add(-time.Hour)
 			if err := os.Chtimes(path, old, old); err != nil {
 				t.Fatal(err)
 			}
-			l = dirLayer(t, filepath.Dir(path), "a", "")
+			l := dirLayer(t, filepath.Dir(path), "a", "")
 			rc := try(l.Open(t.Context(), "a"))(t)
 			defer rc.Close()
 			if _, err := io.ReadFull(rc, make([]byte, 1000)); err != nil {

@@ -78,7 +78,7 @@ func (s *suite) compareWithBuildKit(t *testing.T, c *goldenCase, daemon *buildki
 	if errors.Is(err, errNotForBuildKit) {
 		t.Skip(err)
 	}
-	diff, err := s.differences(c, out, output, err)
+	diff, err := s.differences(c, out, output, err != nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,11 +98,11 @@ func (s *suite) compareWithBuildKit(t *testing.T, c *goldenCase, daemon *buildki
 }
 
 // differences says how what BuildKit made differs from what the case wants.
-func (s *suite) differences(c *goldenCase, out, output string, failure error) (string, error) {
+func (s *suite) differences(c *goldenCase, out, output string, failed bool) (string, error) {
 	switch {
-	case failure != nil && c.wantsError():
+	case failed && c.wantsError():
 		return "", nil
-	case failure != nil:
+	case failed:
 		return "BuildKit fails: " + lastLines(output, 1), nil
 	case c.wantsError():
 		return "BuildKit does not fail\n", nil

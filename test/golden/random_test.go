@@ -69,7 +69,7 @@ func (s *suite) compareRandom(t *testing.T, c *goldenCase, daemon *buildkit) {
 		text = strings.ReplaceAll(text, ` user.color="blue"`, "")
 		c.archive.Files = append(c.archive.Files, txtar.File{Name: name, Data: []byte(text)})
 	}
-	diff, err := s.differences(c, out, output, nil)
+	diff, err := s.differences(c, out, output, false)
 	if err != nil {
 		t.Fatal(err)
 	}

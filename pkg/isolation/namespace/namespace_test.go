@@ -1,6 +1,7 @@
 package namespace_test
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/isolationtest"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace"
 	"github.com/slipway-build/slipway/pkg/state"
@@ -41,6 +43,10 @@ func newState(tb testing.TB) *state.Dir {
 func newBackend(tb testing.TB, st *state.Dir) *namespace.Backend {
 	tb.Helper()
 	b, err := namespace.New(st, namespace.Options{})
+	var unsupported *isolation.UnsupportedError
+	if errors.As(err, &unsupported) {
+		tb.Skip(err)
+	}
 	if err != nil {
 		tb.Fatal(err)
 	}

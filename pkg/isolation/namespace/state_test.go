@@ -77,16 +77,12 @@ func again(t *testing.T, path string) *namespace.Backend {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := namespace.New(st, namespace.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		if err := errors.Join(b.Close(), st.Close()); err != nil {
+		if err := st.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return b
+	return newBackend(t, st)
 }
 
 func TestBlobsAreUnpackedOnce(t *testing.T) {

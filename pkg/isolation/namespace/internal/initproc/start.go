@@ -16,9 +16,8 @@ import (
 // start executes the command with the user, the capabilities and the limits that it is to
 // have. An *isolation.ExitError says that its program is missing or not executable.
 //
-// Credentials belong to threads. They are changed on one thread that does nothing else
-// and ends with its goroutine; the command inherits them from there, while the rest of this
-// process keeps its own.
+// Credentials belong to threads. They are changed on one thread that does nothing else; the
+// command inherits them from there, while the rest of this process keeps its own.
 func start(spec *Spec) (pid int, err error) {
 	// stdin of the command; its stdout and stderr are the pipes of the builder, which it
 	// must be able to open by name (/dev/stdout).
@@ -30,13 +29,14 @@ func start(spec *Spec) (pid int, err error) {
 	unix.Umask(0o022)
 	done := make(chan struct{})
 	go func() {
-		defer close(done)
 		runtime.LockOSThread() // never unlocked: the thread is not to be used again
 		if err = lower(spec); err != nil {
 			err = &stepError{"lowering privileges", err}
-			return
+		} else {
+			pid, err = execute(spec)
 		}
-		pid, err = execute(spec)
+		close(done)
+		select {} // Pdeathsig is about the death of this thread
 	}()
 	<-done
 	return pid, err
@@ -109,8 +109,12 @@ func execute(spec *Spec) (int, error) {
 	attr := &syscall.ProcAttr{
 		Env:   spec.Env,
 		Files: []uintptr{0, 1, 2},
-		// With limits to set, the process stops at its first instruction.
-		Sys: &syscall.SysProcAttr{Setsid: true, Ptrace: len(spec.Rlimits) > 0},
+		Sys: &syscall.SysProcAttr{
+			Setsid:    true,
+			Pdeathsig: syscall.SIGKILL,
+			// With limits to set, the process stops at its first instruction.
+			Ptrace: len(spec.Rlimits) > 0,
+		},
 	}
 	pid, err := syscall.ForkExec(path, spec.Args, attr)
 	if err != nil {

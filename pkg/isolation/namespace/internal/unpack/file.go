@@ -14,8 +14,6 @@ import (
 	"github.com/slipway-build/slipway/pkg/layer"
 )
 
-type readCloser = io.ReadCloser
-
 // bufferSize is how much of a file is in memory at a time.
 const bufferSize = 256 << 10
 

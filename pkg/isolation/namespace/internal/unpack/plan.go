@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"strings"
 
@@ -305,6 +306,6 @@ func parentOf(p string) string {
 }
 
 // open opens the content of a regular file.
-func (f *file) open(ctx context.Context) (readCloser, error) {
+func (f *file) open(ctx context.Context) (io.ReadCloser, error) {
 	return f.from.Open(ctx, f.entry.Path)
 }
