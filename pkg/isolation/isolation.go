@@ -22,9 +22,9 @@ import (
 //
 //  1. Everything of p is checked before anything is materialized: what the backend cannot
 //     honor is an [UnsupportedError], never ignored.
-//  2. /proc, /dev and /sys exist for the process, /etc/resolv.conf, /etc/hosts and
-//     /etc/hostname are provided; of all these and of the mount points nothing is left in
-//     the layer, except what the process itself made elsewhere.
+//  2. /proc, /dev and /sys exist for the process, /etc/resolv.conf and /etc/hosts are
+//     provided; of all these and of the mount points nothing is left in the layer, except
+//     what the process itself made elsewhere. /etc/hostname is the image's own.
 //  3. p.Cwd is created if it is missing, mode 0755, owned by the process's user.
 //  4. The process sees p.Env and nothing else of the builder's environment.
 //  5. When the process has ended, everything it left running is killed before Run returns.

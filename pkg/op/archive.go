@@ -123,6 +123,9 @@ func (u *unpacker) entry(hdr *tar.Header, body io.Reader) error {
 		return fs.ErrInvalid // no system call could take it
 	}
 	name := path.Clean(hdr.Name)
+	if name == ".." || strings.HasPrefix(name, "../") {
+		return errors.New("climbs out of the destination")
+	}
 	if err := u.implyParent(name); err != nil {
 		return err
 	}

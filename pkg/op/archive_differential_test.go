@@ -64,8 +64,9 @@ func TestUnpackLikeBuildKit(t *testing.T) {
 }
 
 func randomArchive(r *rand.Rand) (headers []*tar.Header, bodies []string) {
+	// Without names that climb out, which we refuse and go-archive cuts at the root.
 	name := func() string {
-		return pickOne(r, "aa", "bb", "cc", "dd.txt", "aa/bb", "aa/cc", "bb/aa", "new/aa", "cc/dd.txt/aa", "../aa", "/bb", "aa/../bb", "./cc", "aa/bb/cc")
+		return pickOne(r, "aa", "bb", "cc", "dd.txt", "aa/bb", "aa/cc", "bb/aa", "new/aa", "cc/dd.txt/aa", "/aa", "/bb", "aa/../bb", "./cc", "aa/bb/cc")
 	}
 	for range 1 + r.IntN(6) {
 		h := &tar.Header{

@@ -182,15 +182,15 @@ func (c *copier) copyDir(ctx context.Context, p *pick, at place, existing *inode
 	switch {
 	case existing == nil:
 		dir = c.dst.make(at.dir, at.name, layer.Entry{Type: layer.Directory})
-		c.setInfo(dir, p.ino.meta)
+		c.setInfo(dir, p.ino)
 	case !existing.isDir():
 		return fmt.Errorf("cannot copy to non-directory: %s", at.path)
 	case p.passage:
 		dir.edit().Mode = p.ino.meta.Mode
 	case overwrite:
-		c.setInfo(dir, p.ino.meta)
+		c.setInfo(dir, p.ino)
 	default:
-		c.setTime(dir, p.ino.meta)
+		c.setTime(dir, p.ino)
 	}
 	for _, child := range p.below {
 		if err := c.copy(ctx, child, at.join(dir, child.name), true); err != nil {
@@ -217,7 +217,7 @@ func (c *copier) copyFile(ctx context.Context, src *inode, at place) error {
 		Minor: from.Minor,
 	})
 	ino.body = src.body
-	c.setInfo(ino, from)
+	c.setInfo(ino, src)
 	if linked {
 		c.links[src] = ino
 	}
@@ -231,19 +231,25 @@ func (c *copier) copyFile(ctx context.Context, src *inode, at place) error {
 
 // setInfo gives ino the metadata of from, as far as the copy does not say otherwise. Extended
 // attributes are added.
-func (c *copier) setInfo(ino *inode, from *layer.Entry) {
-	e := ino.edit()
+func (c *copier) setInfo(ino, src *inode) {
+	e, from := ino.edit(), src.meta
 	e.UID, e.GID = from.UID, from.GID
 	ino.setOwner(c.own)
 	e.Mode = c.modeOf(from)
-	c.setTime(ino, from)
+	c.setTime(ino, src)
 	ino.addXattrs(from.Xattrs)
 }
 
-func (c *copier) setTime(ino *inode, from *layer.Entry) {
+// setTime gives ino the time of src, if the copy does not say otherwise. A directory that only what
+// is in it implies, such as the root of a build context, has none: its copy is new.
+func (c *copier) setTime(ino, src *inode) {
 	tm := c.time
-	if tm == nil {
-		tm = &from.ModTime
+	switch {
+	case tm != nil:
+	case src.implied():
+		tm = &c.dst.now
+	default:
+		tm = &src.meta.ModTime
 	}
 	ino.setTime(tm)
 }

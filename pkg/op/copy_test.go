@@ -358,8 +358,8 @@ func TestCopyDirectories(t *testing.T) {
 			name: "unlisted source directory",
 			src:  `f 644 0:0 5 d/e/f F`,
 			copy: dockerfileCopy("/d", "/new", wholeDir),
-			want: `d 755 0:0 0 new
-				d 755 0:0 0 new/e
+			want: `d 755 0:0 9999 new
+				d 755 0:0 9999 new/e
 				f 644 0:0 5 new/e/f F`,
 		}, {
 			name: "opaque source directory is not opaque in the copy",
@@ -369,7 +369,7 @@ func TestCopyDirectories(t *testing.T) {
 				d 755 0:0 1 new/o
 				f 644 0:0 1 new/o/kept K`,
 			copy: dockerfileCopy("/d", "/new"),
-			want: `d 755 0:0 0 new
+			want: `d 755 0:0 9999 new
 				d 755 0:0 5 new/o
 				f 644 0:0 5 new/o/f F`,
 		},
@@ -600,14 +600,14 @@ func TestCopyPatterns(t *testing.T) {
 		{
 			name: "include a file: its parents come with it", src: src,
 			copy: dockerfileCopy("/", "/new/", include("a/b/c.go")),
-			want: `d 755 0:0 0 new
+			want: `d 755 0:0 9999 new
 				d 700 1:1 5 new/a
 				d 701 1:1 6 new/a/b
 				f 644 0:0 7 new/a/b/c.go C`,
 		}, {
 			name: "include a directory: everything below comes with it", src: src,
 			copy: dockerfileCopy("/", "/new/", include("a/b")),
-			want: `d 755 0:0 0 new
+			want: `d 755 0:0 9999 new
 				d 700 1:1 5 new/a
 				d 701 1:1 6 new/a/b
 				f 644 0:0 7 new/a/b/c.go C
@@ -615,20 +615,20 @@ func TestCopyPatterns(t *testing.T) {
 		}, {
 			name: "include an empty directory", src: src,
 			copy: dockerfileCopy("/", "/new/", include("a/e*")),
-			want: `d 755 0:0 0 new
+			want: `d 755 0:0 9999 new
 				d 700 1:1 5 new/a
 				d 702 1:1 9 new/a/empty`,
 		}, {
 			name: "double star", src: src,
 			copy: dockerfileCopy("/", "/new/", include("**/*.md")),
-			want: `d 755 0:0 0 new
+			want: `d 755 0:0 9999 new
 				d 700 1:1 5 new/a
 				d 701 1:1 6 new/a/b
 				f 644 0:0 8 new/a/b/c.md M`,
 		}, {
 			name: "a directory of which nothing is included is not made", src: src,
 			copy: dockerfileCopy("/", "/new/", include("main.go")),
-			want: `d 755 0:0 0 new
+			want: `d 755 0:0 9999 new
 				f 644 0:0 7 new/main.go G`,
 		}, {
 			name: "existing parents get the source's mode alone", src: src,
@@ -649,12 +649,12 @@ func TestCopyPatterns(t *testing.T) {
 		}, {
 			name: "exclude a directory", src: src,
 			copy: dockerfileCopy("/", "/new/", exclude("a", "vendor")),
-			want: `d 755 0:0 0 new
+			want: `d 755 0:0 9999 new
 				f 644 0:0 7 new/main.go G`,
 		}, {
 			name: "an exception brings back a file with its parents", src: src,
 			copy: dockerfileCopy("/", "/new/", exclude("a", "vendor", "!a/b/c.go")),
-			want: `d 755 0:0 0 new
+			want: `d 755 0:0 9999 new
 				d 700 1:1 5 new/a
 				d 701 1:1 6 new/a/b
 				f 644 0:0 7 new/a/b/c.go C
@@ -662,7 +662,7 @@ func TestCopyPatterns(t *testing.T) {
 		}, {
 			name: "exclude wins over include", src: src,
 			copy: dockerfileCopy("/", "/new/", include("**/*.go"), exclude("vendor")),
-			want: `d 755 0:0 0 new
+			want: `d 755 0:0 9999 new
 				d 700 1:1 5 new/a
 				d 701 1:1 6 new/a/b
 				f 644 0:0 7 new/a/b/c.go C
@@ -675,7 +675,7 @@ func TestCopyPatterns(t *testing.T) {
 		}, {
 			name: "required path is there", src: src,
 			copy: dockerfileCopy("/", "/new/", include("main.go"), required("/main.go")),
-			want: `d 755 0:0 0 new
+			want: `d 755 0:0 9999 new
 				f 644 0:0 7 new/main.go G`,
 		}, {
 			name: "required path is missing", src: src,
@@ -841,7 +841,7 @@ func TestCopyHardLinks(t *testing.T) {
 			copy: dockerfileCopy("/d", "/new"),
 			want: `d 755 0:0 5 new
 				f 644 0:0 5 new/one X
-				d 755 0:0 0 new/sub
+				d 755 0:0 9999 new/sub
 				h 644 0:0 5 new/sub/two new/one`,
 		}, {
 			name: "with changed metadata", src: src,
@@ -860,7 +860,7 @@ func TestCopyHardLinks(t *testing.T) {
 			want: `d 755 0:0 5 new
 				f 644 0:0 5 new/one X
 				f 644 0:0 5 new/out X
-				d 755 0:0 0 new/sub
+				d 755 0:0 9999 new/sub
 				h 644 0:0 5 new/sub/two new/one`,
 		}, {
 			name: "replacing one name of the destination leaves the other", src: `f 644 0:0 9 a NEW`,
@@ -875,7 +875,8 @@ func TestCopyHardLinks(t *testing.T) {
 			base: `f 644 0:0 5 x/a X
 				f 644 0:0 5 x/b X`,
 			copy: dockerfileCopy("/", "/"),
-			want: `f 644 0:0 5 x/a X
+			want: `d 755 0:0 9999 x
+				f 644 0:0 5 x/a X
 				h 644 0:0 5 x/b x/a`,
 		},
 	})
@@ -898,7 +899,7 @@ func TestCopyUnchanged(t *testing.T) {
 			base: `d 755 0:0 1 d
 				f 644 0:0 5 d/a B`,
 			copy: dockerfileCopy("/", "/"),
-			want: `d 755 0:0 0 d
+			want: `d 755 0:0 9999 d
 				f 644 0:0 5 d/a A`,
 		}, {
 			name: "other attributes are a change", src: `f 644 0:0 5 a A {user.x=1}`,

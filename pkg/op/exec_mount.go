@@ -1,6 +1,7 @@
 package op
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -32,12 +33,13 @@ func (m *ExecMount) mount(ctx context.Context, env *Env, in []Input) (_ *isolati
 			return nil, nil, err
 		}
 	case isolation.MountSSH:
-		socket, ok := env.Agents[m.SecretID]
+		id := cmp.Or(m.SecretID, "default")
+		socket, ok := env.Agents[id]
 		if !ok && m.Optional {
 			return nil, nil, nil
 		}
 		if !ok {
-			return nil, nil, fmt.Errorf("ssh agent %q is required but was not given: add --ssh %s", m.SecretID, m.SecretID)
+			return nil, nil, fmt.Errorf("ssh agent %q is required but was not given: add --ssh %s", id, id)
 		}
 		out.HostSocket = socket
 	case isolation.MountCache:

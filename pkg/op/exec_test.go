@@ -153,7 +153,7 @@ func TestExecMounts(t *testing.T) {
 		// Secrets and agents have an output number that means nothing.
 		{Type: isolation.MountSecret, Dest: "/s", Input: -1, Output: 0, SecretID: "token", Mode: 0o400, UID: 3},
 		{Type: isolation.MountSecret, Dest: "/none", Input: -1, Output: 0, SecretID: "none", Optional: true},
-		{Type: isolation.MountSSH, Dest: "/a", Input: -1, Output: 0, SecretID: "default", Mode: 0o600},
+		{Type: isolation.MountSSH, Dest: "/a", Input: -1, Output: 0, SecretID: "", Mode: 0o600},
 		{Type: isolation.MountSSH, Dest: "/noagent", Input: -1, Output: 0, SecretID: "none", Optional: true},
 	}}
 	b := &backend{}

@@ -107,6 +107,11 @@ func (ino *inode) isDir() bool     { return ino.meta.Type == layer.Directory }
 func (ino *inode) isRegular() bool { return ino.meta.Type == layer.Regular }
 func (ino *inode) isSymlink() bool { return ino.meta.Type == layer.Symlink }
 
+// implied reports whether no layer has an entry for the directory.
+func (ino *inode) implied() bool {
+	return ino.isDir() && !ino.owned && ino.origin != nil && ino.origin.Layer() == nil
+}
+
 // edit returns the inode's metadata for writing.
 func (ino *inode) edit() *layer.Entry {
 	if !ino.owned {

@@ -76,7 +76,7 @@ func TestFileChains(t *testing.T) {
 		}, {
 			name: "copies from its own input", base: `f 644 0:0 1 d/f F`,
 			actions: []FileAction{{Input: 0, Secondary: 0, Output: 0, Copy: dockerfileCopy("/d", "/d/e")}},
-			want: `d 755 0:0 0 d/e
+			want: `d 755 0:0 9999 d/e
 				f 644 0:0 1 d/e/f F`,
 		}, {
 			name:    "copies from nothing",

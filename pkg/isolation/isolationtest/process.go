@@ -176,15 +176,15 @@ func etcCases() []testCase {
 	hostsFile := "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n"
 	return []testCase{
 		{
-			name: "hosts and host name", script: "hostname; cat /etc/hostname /etc/hosts",
-			out: "buildkitsandbox\nbuildkitsandbox\n" + hostsFile, want: []string{},
+			name: "hosts and host name", script: "hostname; cat /etc/hosts",
+			out: "buildkitsandbox\n" + hostsFile, want: []string{},
 		},
 		{
-			name: "given hosts and host name", script: "hostname; cat /etc/hostname /etc/hosts",
+			name: "given hosts and host name", script: "hostname; cat /etc/hosts",
 			edit: func(_ *testing.T, p *isolation.Process) {
 				p.Hostname, p.Hosts = "builder", []isolation.Host{{Name: "db", IP: "10.0.0.1"}, {Name: "six", IP: "fe80::1"}}
 			},
-			out:  "builder\nbuilder\n" + strings.Replace(hostsFile, "buildkitsandbox", "builder", 1) + "10.0.0.1\tdb\nfe80::1\tsix\n",
+			out:  "builder\n" + strings.Replace(hostsFile, "buildkitsandbox", "builder", 1) + "10.0.0.1\tdb\nfe80::1\tsix\n",
 			want: []string{},
 		},
 		{
@@ -201,8 +201,13 @@ func etcCases() []testCase {
 		},
 		{
 			name:   "an image's own files are hidden, not changed",
-			base:   []layer.File{Dir("etc", 0o755), File("etc/hosts", 0o600, "mine"), File("etc/resolv.conf", 0o600, "mine"), File("etc/hostname", 0o600, "mine")},
-			script: "cat /etc/hosts /etc/resolv.conf /etc/hostname", outNot: []string{"mine"}, want: []string{},
+			base:   []layer.File{Dir("etc", 0o755), File("etc/hosts", 0o600, "mine"), File("etc/resolv.conf", 0o600, "mine")},
+			script: "cat /etc/hosts /etc/resolv.conf", outNot: []string{"mine"}, want: []string{},
+		},
+		{
+			name: "the image's own host name file", base: []layer.File{Dir("etc", 0o755), File("etc/hostname", 0o644, "old\n")},
+			script: "cat /etc/hostname; echo new >/etc/hostname; touch -d @1100000000 /etc/hostname", out: "old\n",
+			want: []string{"dir 0755 0:0 etc @1000000000", `file 0644 0:0 etc/hostname "new\n" @1100000000`},
 		},
 		{
 			name: "changes beside the provided files", base: []layer.File{Dir("etc", 0o755)},

@@ -215,7 +215,7 @@ func (s *suite) checkMerged(t *testing.T, root *tree.Tree) {
 // provided reports whether a path is not the tree's own but the backend's.
 func provided(p string) bool {
 	switch p {
-	case "", "etc/hosts", "etc/hostname", "etc/resolv.conf":
+	case "", "etc/hosts", "etc/resolv.conf":
 		return true
 	}
 	top, _, _ := strings.Cut(p, "/")

@@ -179,7 +179,6 @@ func (r *run) files() error {
 		data []byte
 	}{
 		{"/etc/hosts", isolation.HostsFile(r.spec.Hostname, r.process.Hosts)},
-		{"/etc/hostname", []byte(r.spec.Hostname + "\n")},
 		{"/etc/resolv.conf", resolv},
 	} {
 		r.spec.Files = append(r.spec.Files, initproc.File{Path: f.path, Data: f.data, Mode: 0o644})

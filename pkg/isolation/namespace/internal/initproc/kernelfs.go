@@ -34,9 +34,17 @@ func (s *session) mountProc() error {
 	return s.freeze("/proc", readonlyProc())
 }
 
-// mountSys shows the pod's /sys, read-only.
+// mountSys shows the pod's /sys, read-only; with a network namespace of our own a new one, whose
+// /sys/class/net lists the interfaces of that namespace. Where the kernel refuses it, because
+// the pod masks parts of its /sys, the pod's has to do.
 func (s *session) mountSys() error {
-	sys, err := cloneMount(unix.AT_FDCWD, "/sys", true)
+	sys, err := -1, error(nil)
+	if s.spec.Loopback {
+		sys, err = newMount("sysfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	}
+	if sys < 0 {
+		sys, err = cloneMount(unix.AT_FDCWD, "/sys", true)
+	}
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
