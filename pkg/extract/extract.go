@@ -21,19 +21,61 @@ import (
 // directory n. The caller needs the privilege to set owners and to make devices where n has
 // any. Every object is made relative to the descriptor of its parent and never through a
 // link, so nothing outside of path is reached whatever n holds.
-func Dir(ctx context.Context, n *tree.Node, path string) (err error) {
+func Dir(ctx context.Context, n *tree.Node, path string) error {
+	return Options{}.Dir(ctx, n, path)
+}
+
+// Options say how to extract; the zero value is the usual way.
+type Options struct {
+	// Skip, if set, says which extended attributes are left out.
+	Skip func(attribute string) bool
+}
+
+// Node makes n, of whatever type and under its own name, in the directory at path, in which
+// there must be nothing of that name.
+func (o Options) Node(ctx context.Context, n *tree.Node, path string) error {
+	x, err := o.open(ctx, path)
+	if err != nil {
+		return err
+	}
+	err = x.child(x.fd, n.Name(), n)
+	if err != nil {
+		err = fmt.Errorf("extracting %s: %w", n.Name(), err)
+	}
+	return errors.Join(err, unix.Close(x.fd))
+}
+
+// Metadata gives the existing directory at path the owner, attributes, mode and time of n.
+func (o Options) Metadata(ctx context.Context, n *tree.Node, path string) error {
+	x, err := o.open(ctx, path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(x.setMetadata(x.fd, n.Entry()), unix.Close(x.fd))
+}
+
+func (o Options) open(ctx context.Context, path string) (*extractor, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return &extractor{Options: o, ctx: ctx, fd: fd, linked: map[*layer.Entry]string{}}, nil
+}
+
+// Dir is [Dir] with options.
+func (o Options) Dir(ctx context.Context, n *tree.Node, path string) error {
 	if !n.IsDir() {
 		return &os.PathError{Op: "extract", Path: n.Entry().Path, Err: unix.ENOTDIR}
 	}
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	x, err := o.open(ctx, path)
 	if err != nil {
-		return &os.PathError{Op: "open", Path: path, Err: err}
+		return err
 	}
-	x := &extractor{ctx: ctx, fd: fd, linked: map[*layer.Entry]string{}}
-	return errors.Join(x.directory(fd, "", n), unix.Close(fd))
+	return errors.Join(x.directory(x.fd, "", n), unix.Close(x.fd))
 }
 
 type extractor struct {
+	Options
 	ctx context.Context
 	fd  int // of the directory that everything goes below
 	// linked maps the inodes with several names to the first path written.
@@ -54,7 +96,7 @@ func (x *extractor) directory(fd int, path string, n *tree.Node) error {
 			return fmt.Errorf("extracting %s: %w", p, err)
 		}
 	}
-	return setMetadata(fd, n.Entry())
+	return x.setMetadata(fd, n.Entry())
 }
 
 // child makes n in the directory fd.
@@ -77,7 +119,7 @@ func (x *extractor) child(fd int, path string, n *tree.Node) error {
 			if err := x.content(file, n); err != nil {
 				return err
 			}
-			return setMetadata(file, e)
+			return x.setMetadata(file, e)
 		})
 	case layer.Symlink:
 		if err := unix.Symlinkat(e.Link, fd, name); err != nil {
@@ -98,7 +140,7 @@ func (x *extractor) child(fd int, path string, n *tree.Node) error {
 	default:
 		return fmt.Errorf("unknown type %d", e.Type)
 	}
-	return setMetadataAt(fd, name, e)
+	return x.setMetadataAt(fd, name, e)
 }
 
 func (x *extractor) content(fd int, n *tree.Node) error {
@@ -126,11 +168,14 @@ func withOpen(fd int, name string, flags int, f func(fd int) error) error {
 
 // setMetadata gives an open file or directory its owner, attributes, mode and time, in this order:
 // a change of owner clears setuid bits and file capabilities.
-func setMetadata(fd int, e *layer.Entry) error {
+func (x *extractor) setMetadata(fd int, e *layer.Entry) error {
 	if err := unix.Fchown(fd, int(e.UID), int(e.GID)); err != nil {
 		return fmt.Errorf("changing the owner: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Xattrs)) {
+		if x.Skip != nil && x.Skip(name) {
+			continue
+		}
 		if err := unix.Fsetxattr(fd, name, []byte(e.Xattrs[name]), 0); err != nil {
 			return fmt.Errorf("setting attribute %s: %w", name, err)
 		}
@@ -143,11 +188,14 @@ func setMetadata(fd int, e *layer.Entry) error {
 
 // setMetadataAt is setMetadata for what cannot be opened: links, devices, fifos. Their
 // attributes, which next to nothing sets, can't be set without following links.
-func setMetadataAt(fd int, name string, e *layer.Entry) error {
+func (x *extractor) setMetadataAt(fd int, name string, e *layer.Entry) error {
 	if err := unix.Fchownat(fd, name, int(e.UID), int(e.GID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return fmt.Errorf("changing the owner: %w", err)
 	}
-	if len(e.Xattrs) > 0 {
+	for name := range e.Xattrs {
+		if x.Skip != nil && x.Skip(name) {
+			continue
+		}
 		return fmt.Errorf("extended attributes of links and devices can't be extracted")
 	}
 	if e.Type != layer.Symlink {
