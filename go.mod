@@ -16,6 +16,8 @@ require (
 	github.com/urfave/cli/v2 v2.27.7
 )
 
+require github.com/moby/sys/capability v0.5.0
+
 require (
 	cyphar.com/go-pathrs v0.2.5 // indirect
 	github.com/Microsoft/go-winio v0.6.3-0.20251027160822-ad3df93bed29 // indirect

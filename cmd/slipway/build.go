@@ -70,7 +70,6 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		Pull:          c.Bool("pull"),
 		Check:         c.Bool("check"),
 		Isolation:     c.String("isolation"),
-		StateDir:      c.String("state-dir"),
 		Progress:      c.String("progress"),
 		ProgressTo:    c.App.ErrWriter,
 		MetadataFile:  c.String("metadata-file"),
@@ -119,10 +118,8 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 			return build.Options{}, err
 		}
 	}
-	if o.StateDir == "" {
-		if o.StateDir, err = defaultStateDir(); err != nil {
-			return build.Options{}, err
-		}
+	if o.StateDir, err = stateDir(c); err != nil {
+		return build.Options{}, err
 	}
 	if c.Bool("push") && c.Bool("no-push") {
 		return build.Options{}, fmt.Errorf("--push and --no-push exclude each other")
@@ -250,6 +247,13 @@ func splitCommas(values []string) []string {
 		}
 	}
 	return all
+}
+
+func stateDir(c *cli.Context) (string, error) {
+	if dir := c.String("state-dir"); dir != "" {
+		return dir, nil
+	}
+	return defaultStateDir()
 }
 
 // defaultStateDir is /slipway where our image provides it, else a directory in the user's cache.

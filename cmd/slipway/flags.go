@@ -49,11 +49,15 @@ func outputFlags() []cli.Flag {
 	}
 }
 
+func stateDirFlag(category string) cli.Flag {
+	return &cli.StringFlag{Category: category, Name: "state-dir", EnvVars: []string{"SLIPWAY_STATE_DIR"}, Usage: "`DIR` for everything that is kept during and between builds (default: /slipway, else in the user's cache directory)"}
+}
+
 func runFlags() []cli.Flag {
 	const category = "How RUN runs"
 	return []cli.Flag{
 		&cli.StringFlag{Category: category, Name: "isolation", Value: "auto", EnvVars: []string{"SLIPWAY_ISOLATION"}, Usage: "auto or namespace"},
-		&cli.StringFlag{Category: category, Name: "state-dir", EnvVars: []string{"SLIPWAY_STATE_DIR"}, Usage: "`DIR` for everything that is kept during and between builds (default: /slipway, else in the user's cache directory)"},
+		stateDirFlag(category),
 		&cli.StringSliceFlag{Category: category, Name: "secret", Usage: "`id=ID[,src=FILE|,env=VAR]` for RUN --mount=type=secret"},
 		&cli.StringSliceFlag{Category: category, Name: "ssh", Usage: "`ID[=SOCKET]` of an agent for RUN --mount=type=ssh"},
 		&cli.StringSliceFlag{Category: category, Name: "allow", Usage: "let the Dockerfile ask for `WHAT`: security.insecure"},

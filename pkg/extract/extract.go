@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -207,7 +208,11 @@ func (x *extractor) setMetadataAt(fd int, name string, e *layer.Entry) error {
 }
 
 func setTime(fd int, name string, e *layer.Entry, flags int) error {
-	ts, err := unix.TimeToTimespec(e.ModTime)
+	mtime := e.ModTime
+	if mtime.IsZero() { // no time is the beginning of Unix time
+		mtime = time.Unix(0, 0)
+	}
+	ts, err := unix.TimeToTimespec(mtime)
 	if err != nil {
 		return err
 	}

@@ -70,6 +70,9 @@ func (r *run) do(ctx context.Context, limits []initproc.Rlimit) (*isolation.Chan
 	if r.process.Network == isolation.NetworkNone {
 		flags |= unix.CLONE_NEWNET
 	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx) // started, it could be faster than its end
+	}
 	kills := oomKills()
 	p := r.process
 	report, err := spawn(ctx, r.backend.mode, r.backend.dir, &r.spec, flags, streams{p.Stdin, p.Stdout, p.Stderr})
