@@ -75,6 +75,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		MetadataFile:  c.String("metadata-file"),
 		IIDFile:       c.String("iidfile"),
 		ResultsDir:    c.String("results-dir"),
+		Results:       c.StringSlice("result"),
 
 		DigestFile:                 c.String("digest-file"),
 		ImageNameWithDigestFile:    c.String("image-name-with-digest-file"),
@@ -108,7 +109,6 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 			o.BuildContexts, err = pairs("build-context", c.StringSlice("build-context"), true)
 			return err
 		},
-		func() error { o.Results, err = pairs("result", c.StringSlice("result"), true); return err },
 		func() error { o.Registry.Hosts, err = registryHosts(c); return err },
 		func() error { o.Secrets, err = secrets(c.StringSlice("secret")); return err },
 		func() error { o.Agents, err = secret.ParseAgents(c.StringSlice("ssh")); return err },

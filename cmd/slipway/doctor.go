@@ -26,7 +26,7 @@ func doctorCommand() *cli.Command {
 }
 
 func runDoctor(c *cli.Context) error {
-	print, ok := map[string]func(io.Writer, *doctor.Report) error{"text": printReport, "json": printJSON}[c.String("output")]
+	render, ok := map[string]func(io.Writer, *doctor.Report) error{"text": printReport, "json": printJSON}[c.String("output")]
 	if !ok {
 		return usageErrorf("--output %q is not one of text, json", c.String("output"))
 	}
@@ -38,7 +38,7 @@ func runDoctor(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := print(c.App.Writer, report); err != nil {
+	if err := render(c.App.Writer, report); err != nil {
 		return err
 	}
 	if !report.Works() {

@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/registry"
+	"github.com/slipway-build/slipway/results"
 )
 
 // Exit codes, as docs/exit-codes.md lists them.
@@ -59,6 +60,7 @@ func exitCode(ctx context.Context, err error) int {
 		process     *isolation.ExitError
 		unsupported *isolation.UnsupportedError
 		remote      *registry.Error
+		put         *results.PutError
 	)
 	switch {
 	case errors.As(context.Cause(ctx), &stopped):
@@ -69,7 +71,7 @@ func exitCode(ctx context.Context, err error) int {
 		return process.Code
 	case errors.As(err, &unsupported):
 		return exitPermission
-	case errors.As(err, &remote) && remote.Temporary():
+	case errors.As(err, &remote) && remote.Temporary(), errors.As(err, &put) && put.Temporary():
 		return exitTransient
 	case errors.Is(err, os.ErrPermission):
 		return exitPermission

@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation/namespace"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/registry"
+	"github.com/slipway-build/slipway/results"
 )
 
 func TestMain(m *testing.M) {
@@ -95,17 +96,16 @@ func TestBuildOptions(t *testing.T) {
 
 func TestBuildOptionErrors(t *testing.T) {
 	for want, args := range map[string][]string{
-		"one build context":      {"a", "b"},
-		"given twice":            {"-c", "a", "b"},
-		"s3://":                  {"-c", "s3://bucket/x"},
-		"standard input":         {"-"},
-		"not of the form":        {"--build-context", "x"},
-		"number of seconds":      {"--source-date-epoch", "yesterday"},
-		"exclude each other":     {"--push", "--no-push"},
-		"needs a --tag":          {"--push"},
-		"Did you mean":           {"--build-args", "x=y"},
-		"unknown key":            {"--secret", "id=a,path=b"},
-		"--result \"IMAGE_URL\"": {"--result", "IMAGE_URL"},
+		"one build context":  {"a", "b"},
+		"given twice":        {"-c", "a", "b"},
+		"s3://":              {"-c", "s3://bucket/x"},
+		"standard input":     {"-"},
+		"not of the form":    {"--build-context", "x"},
+		"number of seconds":  {"--source-date-epoch", "yesterday"},
+		"exclude each other": {"--push", "--no-push"},
+		"needs a --tag":      {"--push"},
+		"Did you mean":       {"--build-args", "x=y"},
+		"unknown key":        {"--secret", "id=a,path=b"},
 	} {
 		_, err := options(t, args...)
 		if err == nil || !strings.Contains(err.Error(), want) {
@@ -133,6 +133,7 @@ func TestExitCode(t *testing.T) {
 		"no isolation":    {t.Context(), located(&isolation.UnsupportedError{}), 77},
 		"unreadable base": {t.Context(), located(&registry.Error{Err: fs.ErrPermission}), 77},
 		"permission":      {t.Context(), &fs.PathError{Err: fs.ErrPermission}, 77},
+		"presigned URL":   {t.Context(), &results.PutError{Status: 503}, 75},
 		"SIGTERM":         {stopped, errors.New("x"), 143},
 	} {
 		if got := exitCode(c.ctx, c.err); got != c.want {

@@ -58,7 +58,7 @@ type Options struct {
 	Registry registry.Options
 
 	ResultsDir                 string
-	Results                    map[string]string // result name to path
+	Results                    []string // NAME=PATH
 	DigestFile                 string
 	ImageNameWithDigestFile    string
 	ImageNameTagWithDigestFile string

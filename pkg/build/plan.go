@@ -67,8 +67,12 @@ func newPlan(o *Options) (*plan, error) {
 		NameTagDigestFile: o.ImageNameTagWithDigestFile,
 		Stdout:            o.Stdout,
 	}
-	for _, name := range slices.Sorted(maps.Keys(o.Results)) {
-		p.results.Named = append(p.results.Named, results.Named{Name: name, Path: o.Results[name]})
+	for _, r := range o.Results {
+		named, err := results.ParseNamed(r)
+		if err != nil {
+			return nil, err
+		}
+		p.results.Named = append(p.results.Named, named)
 	}
 	return p, p.results.Check()
 }

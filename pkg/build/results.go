@@ -4,24 +4,33 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/slipway-build/slipway/pkg/progress"
 	"github.com/slipway-build/slipway/results"
 )
 
-// writeResults writes everything that tells others what was built, as the last thing.
+// writeResults writes everything that tells others what was built, as the last thing and all
+// or nothing.
 func (s *session) writeResults(ctx context.Context, r *Result) error {
-	if err := s.writeDockerFiles(r); err != nil {
+	id, err := imageID(r)
+	if err != nil {
 		return err
+	}
+	metadata, err := s.metadata(r)
+	if err != nil {
+		return err
+	}
+	files := s.plan.results
+	files.Other = []results.File{
+		{Path: s.IIDFile, Content: id},
+		{Path: s.MetadataFile, Content: metadata},
 	}
 	delivered := results.Image{Destinations: r.Pushed, Digest: r.Digest, Pushed: len(r.Pushed) > 0}
 	if !delivered.Pushed {
 		delivered.Destinations = s.Tags // Kaniko's files name them all the same
 	}
-	warnings, err := s.plan.results.Write(ctx, delivered)
+	warnings, err := files.Write(ctx, delivered)
 	for _, w := range warnings {
 		s.display.Warn(progress.Warning{Level: 1, Short: w})
 	}
@@ -31,70 +40,35 @@ func (s *session) writeResults(ctx context.Context, r *Result) error {
 	return nil
 }
 
-// writeDockerFiles writes --iidfile and --metadata-file as docker buildx does.
-func (s *session) writeDockerFiles(r *Result) error {
-	if s.IIDFile != "" {
-		id := r.Digest
-		if images := r.Image.Images(); r.Image.Index() == nil {
-			config, err := images[0].ConfigName()
-			if err != nil {
-				return err
-			}
-			id = config.String()
-		}
-		if err := replaceFile(s.IIDFile, []byte(id)); err != nil {
-			return fmt.Errorf("--iidfile: %w", err)
-		}
+// imageID is what Docker calls the id of an image: the digest of its config, or that of the index.
+func imageID(r *Result) (string, error) {
+	if r.Image.Index() != nil {
+		return r.Digest, nil
 	}
-	if s.MetadataFile == "" {
-		return nil
-	}
-	desc := r.Image.Descriptor()
-	metadata := map[string]any{
-		"containerimage.digest":     r.Digest,
-		"containerimage.descriptor": desc,
-	}
-	if r.Image.Index() == nil {
-		config, err := r.Image.Images()[0].ConfigName()
-		if err != nil {
-			return err
-		}
-		metadata["containerimage.config.digest"] = config.String()
-	}
-	if len(s.Tags) > 0 {
-		metadata["image.name"] = strings.Join(s.Tags, ",")
-	}
-	data, err := json.MarshalIndent(metadata, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := replaceFile(s.MetadataFile, append(data, '\n')); err != nil {
-		return fmt.Errorf("--metadata-file: %w", err)
-	}
-	return nil
+	config, err := r.Image.Images()[0].ConfigName()
+	return config.String(), err
 }
 
-// replaceFile writes a file through a temporary one, so that it is never there half.
-func replaceFile(path string, data []byte) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".slipway-*")
-	if err != nil {
-		return err
+// metadata is the content of --metadata-file, in the form of docker buildx.
+func (s *session) metadata(r *Result) (string, error) {
+	m := map[string]any{
+		"containerimage.digest":     r.Digest,
+		"containerimage.descriptor": r.Image.Descriptor(),
 	}
-	defer func() {
+	if r.Image.Index() == nil {
+		id, err := imageID(r)
 		if err != nil {
-			_ = os.Remove(tmp.Name()) // the error that matters is the one returned
+			return "", err
 		}
-	}()
-	if _, err := tmp.Write(data); err != nil {
-		_ = tmp.Close() // as above
-		return err
+		m["containerimage.config.digest"] = id
 	}
-	if err := tmp.Chmod(0o644); err != nil {
-		_ = tmp.Close() // as above
-		return err
+	names := r.Pushed
+	if len(names) == 0 {
+		names = s.Tags
 	}
-	if err := tmp.Close(); err != nil {
-		return err
+	if len(names) > 0 {
+		m["image.name"] = strings.Join(names, ",")
 	}
-	return os.Rename(tmp.Name(), path)
+	data, err := json.MarshalIndent(m, "", "  ")
+	return string(data) + "\n", err
 }

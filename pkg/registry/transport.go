@@ -109,9 +109,10 @@ func (s tlsSettings) config() (*tls.Config, error) {
 	return conf, nil
 }
 
-// refuseInwardRedirect keeps a registry from sending us to an address inside the network that
-// we run in, such as a cloud's metadata service: a redirect to another host must not name
-// a private address. Addresses behind a DNS name are not looked at.
+// refuseInwardRedirect keeps a registry from sending us to services of this pod or node, such as a
+// cloud's metadata service: a redirect to another host must not name a loopback or link-local
+// address. Other private addresses are where registries inside a cluster keep their
+// blobs. Addresses behind a DNS name are not looked at.
 func refuseInwardRedirect(req *http.Request, via []*http.Request) error {
 	if len(via) >= 10 {
 		return errors.New("stopped after 10 redirects")
@@ -121,8 +122,8 @@ func refuseInwardRedirect(req *http.Request, via []*http.Request) error {
 		return nil
 	}
 	addr, err := netip.ParseAddr(to)
-	if err == nil && (addr.IsPrivate() || addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsUnspecified()) {
-		return fmt.Errorf("%s redirects to %s, an address of a private network: refused", from, to)
+	if err == nil && (addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsUnspecified()) {
+		return fmt.Errorf("%s redirects to %s, an address of this machine: refused", from, to)
 	}
 	return nil
 }

@@ -22,8 +22,9 @@ type Limits struct {
 	// Except has the cases that the backend cannot pass by its nature, as "Group/name", and
 	// why.
 	Except map[string]string
-	// Beside is a directory of the backend's own that processes see, relative to the root.
-	Beside string
+	// Beside are paths, relative to the root, that processes see with everything below them
+	// although no tree has them.
+	Beside []string
 }
 
 // Run checks that b keeps the contract of [isolation.Backend].
@@ -222,10 +223,9 @@ func (s *suite) checkMerged(t *testing.T, root *tree.Tree) {
 	}
 }
 
-// beside reports whether a path is in the backend's own directory.
+// beside reports whether a path is at or below one that processes see although no tree has it.
 func (s *suite) beside(p string) bool {
-	b := s.limits.Beside
-	return b != "" && (p == b || strings.HasPrefix(p, b+"/"))
+	return slices.ContainsFunc(s.limits.Beside, func(b string) bool { return p == b || strings.HasPrefix(p, b+"/") })
 }
 
 // provided reports whether a path is not the tree's own but the backend's.
