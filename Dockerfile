@@ -15,9 +15,10 @@ COPY pkg pkg
 COPY results results
 ARG VERSION=devel
 RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w -X main.version=${VERSION}" -o /out/usr/local/bin/slipway ./cmd/slipway
-# Public authorities, the default state directory, and a place for temporary files.
+# Public authorities, the default state directory, a place for temporary files, and the mark by which
+# --isolation=inplace knows that this root filesystem is ours to work in.
 RUN mkdir -p /out/etc/ssl/certs /out/slipway /out/tmp && chmod 1777 /out/slipway /out/tmp && \
-    cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/
+    cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ && touch /out/etc/slipway-image
 
 FROM scratch
 LABEL org.opencontainers.image.title="slipway" \

@@ -15,11 +15,14 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/slipway-build/slipway/pkg/isolation/inplace"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace"
 )
 
 func main() {
-	namespace.Init() // becomes the init of a RUN if that is what we were started for
+	// Each becomes the parent of a RUN if that is what we were started for.
+	namespace.Init()
+	inplace.Init()
 	os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 

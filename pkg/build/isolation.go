@@ -2,27 +2,81 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/isolation/inplace"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace"
-	"github.com/slipway-build/slipway/pkg/state"
+	"github.com/slipway-build/slipway/pkg/progress"
 )
+
+// candidate is a backend that --isolation can choose.
+type candidate struct {
+	name string
+	open func() (isolation.Backend, error)
+}
 
 // isolation gives the backend of --isolation.
 func (s *session) isolation() (isolation.Backend, error) {
-	switch s.Isolation {
-	case "", "auto", namespace.Name:
-		return &lazyBackend{state: s.state}, nil
+	all := []candidate{
+		{namespace.Name, func() (isolation.Backend, error) { return namespace.New(s.state, namespace.Options{}) }},
+		{inplace.Name, func() (isolation.Backend, error) {
+			return inplace.New(s.state, inplace.Options{Keep: s.needed(), Note: s.note})
+		}},
 	}
-	return nil, &UsageError{fmt.Errorf("isolation %q is not one of auto, %s", s.Isolation, namespace.Name)}
+	if s.Isolation == "" || s.Isolation == "auto" {
+		return &lazyBackend{candidates: all}, nil
+	}
+	names := []string{"auto"}
+	for _, c := range all {
+		if c.name == s.Isolation {
+			return &lazyBackend{candidates: []candidate{c}}, nil
+		}
+		names = append(names, c.name)
+	}
+	return nil, &UsageError{fmt.Errorf("isolation %q is not one of %q", s.Isolation, names)}
 }
 
-// lazyBackend sets the backend up when the first RUN needs it: a build without RUN works in any
-// pod.
+func (s *session) note(text string) { s.display.Warn(progress.Warning{Level: 1, Short: text}) }
+
+// needed lists what the build reads while a RUN is under way, so far as it exists.
+func (s *session) needed() []string {
+	paths := slices.Concat(slices.Collect(maps.Values(s.plan.locals)), slices.Collect(maps.Values(s.plan.layouts)))
+	config := os.Getenv("DOCKER_CONFIG")
+	if config == "" {
+		config = filepath.Join(os.Getenv("HOME"), ".docker")
+	}
+	paths = append(paths, config)
+	for _, h := range s.Registry.Hosts {
+		paths = append(paths, h.CAFile, h.CertFile, h.KeyFile)
+	}
+	for _, socket := range s.Agents {
+		paths = append(paths, socket)
+	}
+	var exist []string
+	for _, p := range paths {
+		abs, err := filepath.Abs(p)
+		if err != nil || p == "" {
+			continue
+		}
+		if _, err := os.Stat(abs); err == nil {
+			exist = append(exist, abs)
+		}
+	}
+	return exist
+}
+
+// lazyBackend sets a backend up when the first RUN needs it: a build without RUN works in any pod. Of
+// several candidates it takes the first that works.
 type lazyBackend struct {
-	state *state.Dir
+	candidates []candidate
 
 	mu      sync.Mutex
 	backend isolation.Backend
@@ -30,29 +84,49 @@ type lazyBackend struct {
 }
 
 // Name implements isolation.Backend.
-func (l *lazyBackend) Name() string { return namespace.Name }
+func (l *lazyBackend) Name() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.backend == nil {
+		return "auto"
+	}
+	return l.backend.Name()
+}
 
 // Run implements isolation.Backend.
 func (l *lazyBackend) Run(ctx context.Context, p *isolation.Process) (*isolation.Changes, error) {
-	b, err := l.get()
+	b, err := l.get(p.Stderr)
 	if err != nil {
 		return nil, err
 	}
 	return b.Run(ctx, p)
 }
 
-func (l *lazyBackend) get() (isolation.Backend, error) {
+// get returns the backend. If it is not the first choice, the log says why.
+func (l *lazyBackend) get(log io.Writer) (isolation.Backend, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.backend == nil && l.err == nil {
-		b, err := namespace.New(l.state, namespace.Options{})
-		if err != nil {
-			l.err = err
-			return nil, err
-		}
-		l.backend = b
+	if l.backend != nil || l.err != nil {
+		return l.backend, l.err
 	}
-	return l.backend, l.err
+	var refused []error
+	for _, c := range l.candidates {
+		b, err := c.open()
+		if err == nil {
+			l.backend = b
+			if len(refused) > 0 && log != nil {
+				fmt.Fprintf(log, "isolation: %s, because %v\n", c.name, errors.Join(refused...))
+			}
+			return b, nil
+		}
+		refused = append(refused, err)
+		var unsupported *isolation.UnsupportedError
+		if !errors.As(err, &unsupported) {
+			break
+		}
+	}
+	l.err = errors.Join(refused...)
+	return nil, l.err
 }
 
 // Close implements isolation.Backend.

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/isolation/inplace"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace"
 	"github.com/slipway-build/slipway/pkg/state"
 )
@@ -54,36 +55,40 @@ func (r *Report) Works() bool {
 
 // Examine tries all backends with the state directory that builds would use.
 func Examine(ctx context.Context, stateDir string) (*Report, error) {
-	b, err := tryNamespace(ctx, stateDir)
+	inNamespaces, err := tryNamespace(ctx, stateDir)
 	if err != nil {
 		return nil, err
 	}
-	return &Report{Backends: []Backend{b}, Facts: facts(stateDir)}, nil
+	inPlace, err := verdict(inplace.Name, inplace.Probe(ctx))
+	if err != nil {
+		return nil, err
+	}
+	return &Report{Backends: []Backend{inNamespaces, inPlace}, Facts: facts(stateDir)}, nil
+}
+
+// verdict turns the answer of a backend's probe into a line of the report.
+func verdict(name string, err error) (Backend, error) {
+	var missing *isolation.UnsupportedError
+	switch {
+	case err == nil:
+		return Backend{Name: name, Works: true}, nil
+	case errors.As(err, &missing):
+		return Backend{Name: name, Reason: missing.Reason}, nil
+	}
+	return Backend{}, err
 }
 
 func tryNamespace(ctx context.Context, stateDir string) (_ Backend, err error) {
-	b := Backend{Name: namespace.Name}
 	st, err := state.Open(stateDir)
 	if err != nil {
-		b.Reason = err.Error()
-		return b, nil
+		return Backend{Name: namespace.Name, Reason: err.Error()}, nil
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	dir, err := st.TempDir("doctor-")
 	if err != nil {
-		return b, err
+		return Backend{}, err
 	}
-	err = namespace.Probe(ctx, dir)
-	var missing *isolation.UnsupportedError
-	switch {
-	case err == nil:
-		b.Works = true
-	case errors.As(err, &missing):
-		b.Reason = missing.Reason
-	default:
-		return b, err
-	}
-	return b, nil
+	return verdict(namespace.Name, namespace.Probe(ctx, dir))
 }
 
 // facts lists what is known about the pod. What can't be read says so.

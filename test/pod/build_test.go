@@ -114,12 +114,24 @@ COPY --from=one --chown=1000 /made/by-root /
 COPY file /
 `
 
-// A build with RUN works with namespaces wherever those can be made, and does nothing to the
-// container's own root filesystem.
+// A build with RUN works with namespaces wherever those can be made, and in place in the plainest pod
+// there is; neither does anything to the container's own root filesystem.
 func TestBuildWithRun(t *testing.T) {
-	for _, shape := range []pod.Shape{pod.Default(), pod.UserNS(), pod.Privileged(), pod.ReadonlyRoot()} {
-		t.Run(shape.Name, func(t *testing.T) {
-			spec, image := slipwaySpec(t, shape, threeStages, "--isolation=namespace")
+	for _, c := range []struct {
+		shape     pod.Shape
+		isolation string
+	}{
+		{pod.Default(), "namespace"},
+		{pod.UserNS(), "namespace"},
+		{pod.Privileged(), "namespace"},
+		{pod.ReadonlyRoot(), "namespace"},
+		{pod.Default(), "auto"},
+		{pod.Default(), "inplace"},
+		{pod.Baseline(), "inplace"},
+		{pod.Baseline(), "auto"},
+	} {
+		t.Run(c.shape.Name+" "+c.isolation, func(t *testing.T) {
+			spec, image := slipwaySpec(t, c.shape, threeStages, "--isolation="+c.isolation)
 			result := pod.Run(t, spec)
 			if result.ExitCode != 0 {
 				t.Fatalf("exit code %d\n%s%s", result.ExitCode, result.Stdout, result.Stderr)
@@ -205,9 +217,14 @@ func TestStateOnOwnRoot(t *testing.T) {
 
 // What kubelet does to end a pod.
 func TestTerminate(t *testing.T) {
-	for _, shape := range []pod.Shape{pod.Default(), pod.UserNS(), pod.Privileged()} {
-		t.Run(shape.Name, func(t *testing.T) {
-			spec, image := slipwaySpec(t, shape, "FROM base\nRUN echo now it$(echo sleeps); sleep 100\n", "--isolation=namespace")
+	for _, c := range []struct {
+		shape     pod.Shape
+		isolation string
+	}{
+		{pod.Default(), "namespace"}, {pod.UserNS(), "namespace"}, {pod.Privileged(), "namespace"}, {pod.Baseline(), "inplace"},
+	} {
+		t.Run(c.shape.Name, func(t *testing.T) {
+			spec, image := slipwaySpec(t, c.shape, "FROM base\nRUN echo now it$(echo sleeps); sleep 100\n", "--isolation="+c.isolation)
 			p := pod.Start(t, spec)
 			p.Expect("now itsleeps")
 			p.Signal(syscall.SIGTERM)

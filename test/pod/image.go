@@ -195,6 +195,7 @@ func makeContext(ctx context.Context, dir string, slipway []byte) error {
 		{"Dockerfile", dockerfile, 0o644},
 		{"slipway", slipway, 0o755},
 		{"rootfs/etc/passwd", []byte("root:x:0:0:root:/root:/busybox/sh\nslipway:x:1000:1000:slipway:/tmp:/busybox/sh\n"), 0o644},
+		{"rootfs/etc/slipway-image", nil, 0o644},
 		{"rootfs/etc/group", []byte("root:x:0:\nslipway:x:1000:\n"), 0o644},
 		{"busybox/" + program.Name, program.Data, 0o755},
 	} {

@@ -1,0 +1,177 @@
+package child
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/pkg/isolation"
+)
+
+// start executes the command with the user, the capabilities and the limits that it is to
+// have. An *isolation.ExitError says that its program is missing or not executable.
+//
+// Credentials belong to threads. They are changed on one thread that does nothing else; the
+// command inherits them from there, while the rest of this process keeps its own.
+func start(spec *Spec) (pid int, err error) {
+	// stdin of the command; its stdout and stderr are the pipes of the builder, which it
+	// must be able to open by name (/dev/stdout).
+	for fd := 1; fd <= 2; fd++ {
+		if err := unix.Fchown(fd, int(spec.UID), int(spec.GID)); err != nil && !errors.Is(err, unix.EINVAL) {
+			return 0, fmt.Errorf("giving the output to the user: %w", err)
+		}
+	}
+	unix.Umask(0o022)
+	done := make(chan struct{})
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread is not to be used again
+		if err = lower(spec); err != nil {
+			err = fmt.Errorf("lowering privileges: %w", err)
+		} else {
+			pid, err = execute(spec)
+		}
+		close(done)
+		select {} // Pdeathsig is about the death of this thread
+	}()
+	<-done
+	return pid, err
+}
+
+// lower gives up privileges on the calling thread.
+func lower(spec *Spec) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return fmt.Errorf("capget: %w", err)
+	}
+	for n := range 64 {
+		has, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, uintptr(n), 0, 0, 0)
+		if err != nil {
+			break // the kernel's last capability was the one before
+		}
+		if has == 0 || spec.Capabilities.Has(n) {
+			continue
+		}
+		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(n), 0, 0, 0); err != nil {
+			return fmt.Errorf("dropping capability %d from the bounding set: %w", n, err)
+		}
+	}
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("clearing ambient capabilities: %w", err)
+	}
+	if err := setIDs(spec); err != nil {
+		return err
+	}
+	for i := range data {
+		keep := uint32(spec.Capabilities >> (32 * i))
+		if spec.UID != 0 {
+			keep = 0
+		}
+		data[i].Permitted &= keep
+		data[i].Effective = data[i].Permitted
+		data[i].Inheritable = 0
+	}
+	if err := unix.Capset(&header, &data[0]); err != nil {
+		return fmt.Errorf("capset: %w", err)
+	}
+	return nil
+}
+
+// setIDs sets user and groups of the calling thread alone: the functions of package syscall
+// would change all threads.
+func setIDs(spec *Spec) error {
+	groups := make([]uint32, 0, len(spec.Groups)+1)
+	groups = append(append(groups, spec.GID), spec.Groups...)
+	if err := setgroups(groups); err != nil {
+		return fmt.Errorf("setgroups: %w", err)
+	}
+	gid, uid := uintptr(spec.GID), uintptr(spec.UID)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, gid, gid, gid); errno != 0 {
+		return fmt.Errorf("setting group %d: %w", gid, errno)
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, uid, uid, uid); errno != 0 {
+		return fmt.Errorf("setting user %d: %w", uid, errno)
+	}
+	return nil
+}
+
+// execute looks the program up and executes it, with the credentials of the calling thread.
+func execute(spec *Spec) (int, error) {
+	path, err := isolation.LookPath(spec.Args[0], spec.Env, executable)
+	if err != nil {
+		return 0, isolation.StartError(spec.Args, err)
+	}
+	attr := &syscall.ProcAttr{
+		Env:   spec.Env,
+		Files: []uintptr{0, 1, 2},
+		Sys: &syscall.SysProcAttr{
+			Setsid:    true,
+			Pdeathsig: syscall.SIGKILL,
+			// With limits to set, the process stops at its first instruction.
+			Ptrace: len(spec.Rlimits) > 0,
+		},
+	}
+	pid, err := syscall.ForkExec(path, spec.Args, attr)
+	if err != nil {
+		return 0, isolation.StartError(spec.Args, fmt.Errorf("exec: %q: %w", path, err))
+	}
+	if len(spec.Rlimits) > 0 {
+		if err := limit(pid, spec.Rlimits); err != nil {
+			return 0, fmt.Errorf("setting resource limits: %w", err)
+		}
+	}
+	return pid, nil
+}
+
+// executable checks, as the command's user, that path is a file to execute.
+func executable(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		var pathErr *os.PathError
+		if errors.As(err, &pathErr) {
+			return pathErr.Err
+		}
+		return err
+	}
+	if info.IsDir() {
+		return fmt.Errorf("is a directory: %w", os.ErrPermission)
+	}
+	return unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, 0)
+}
+
+// limit sets the limits of a process that has stopped at its exec, and lets it go on. They
+// cannot be set before: this process, a Go program, could not live with many of them.
+func limit(pid int, limits []Rlimit) error {
+	var status unix.WaitStatus
+	for {
+		_, err := unix.Wait4(pid, &status, 0, nil)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+	if !status.Stopped() {
+		return fmt.Errorf("the command ended before it ran, with status %#x", uint32(status))
+	}
+	for _, l := range limits {
+		if err := unix.Prlimit(pid, l.Resource, &unix.Rlimit{Cur: l.Soft, Max: l.Hard}, nil); err != nil {
+			return fmt.Errorf("limit %d: %w", l.Resource, err)
+		}
+	}
+	return unix.PtraceDetach(pid)
+}
+
+func setgroups(groups []uint32) error {
+	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(&groups[0])), 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}

@@ -1,0 +1,167 @@
+// Package scan finds out what a process changed in a directory, by comparing what statx(2) says of
+// every file before and after: only files of which it says something else are read.
+package scan
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+// Snapshot is what statx(2) says of a directory and everything below it.
+type Snapshot struct{ root record }
+
+// record is one file. Its children are sorted by name.
+type record struct {
+	name     string
+	stat     stat
+	children []record
+}
+
+// stat is what tells whether a file is still the same and unchanged. The time of birth is
+// there because a new file may get the inode number of a removed one.
+type stat struct {
+	ino, size            uint64
+	btime, ctime, mtime  unix.StatxTimestamp
+	uid, gid, nlink      uint32
+	rdevMajor, rdevMinor uint32
+	mode                 uint16
+	devMajor, devMinor   uint32
+}
+
+const statMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
+
+// Take walks the directory at path, with several goroutines. Nothing should change it
+// meanwhile.
+func Take(ctx context.Context, path string) (*Snapshot, error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("looking at %s: %w", path, err)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	s := new(Snapshot)
+	s.root.stat, err = statOf(fd, "")
+	g.Go(func() error {
+		defer unix.Close(fd)
+		if err != nil {
+			return err
+		}
+		w := walker{ctx, g}
+		return w.directory(fd, &s.root)
+	})
+	if err := g.Wait(); err != nil {
+		return nil, fmt.Errorf("looking at %s: %w", path, err)
+	}
+	return s, nil
+}
+
+type walker struct {
+	ctx   context.Context
+	group *errgroup.Group
+}
+
+func (w walker) directory(fd int, r *record) error {
+	if err := context.Cause(w.ctx); err != nil {
+		return err
+	}
+	names, err := readNames(fd)
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	r.children = make([]record, len(names))
+	for i, name := range names {
+		c := &r.children[i]
+		c.name = name
+		if c.stat, err = statOf(fd, name); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if !c.isDir() {
+			continue
+		}
+		sub, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		walk := func() error {
+			defer unix.Close(sub)
+			return w.directory(sub, c)
+		}
+		if w.group.TryGo(walk) {
+			continue
+		}
+		if err := walk(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *record) kind() uint32 { return uint32(r.stat.mode) & unix.S_IFMT }
+func (r *record) isDir() bool  { return r.kind() == unix.S_IFDIR }
+
+// sameObject reports whether o is the same file, changed or not.
+func (r *record) sameObject(o *record) bool {
+	a, b := &r.stat, &o.stat
+	return a.ino == b.ino && a.btime == b.btime && r.kind() == o.kind()
+}
+
+// child finds a child by its name.
+func (r *record) child(name string) *record {
+	i, ok := slices.BinarySearchFunc(r.children, name, func(c record, name string) int { return strings.Compare(c.name, name) })
+	if !ok {
+		return nil
+	}
+	return &r.children[i]
+}
+
+// Equal reports whether o says the same, but for what moving a file of the directory away and back
+// changes: times of status change, and the time of the directory itself.
+func (s *Snapshot) Equal(o *Snapshot) bool {
+	a, b := s.root, o.root
+	a.stat.mtime = b.stat.mtime
+	return a.equal(&b)
+}
+
+func (r *record) equal(o *record) bool {
+	a, b := r.stat, o.stat
+	a.ctime, b.ctime = unix.StatxTimestamp{}, unix.StatxTimestamp{}
+	return r.name == o.name && a == b && slices.EqualFunc(r.children, o.children, func(a, b record) bool { return a.equal(&b) })
+}
+
+func statOf(dir int, name string) (stat, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, statMask, &st); err != nil {
+		return stat{}, err
+	}
+	s := stat{
+		ino: st.Ino, size: st.Size, btime: st.Btime, ctime: st.Ctime, mtime: st.Mtime,
+		uid: st.Uid, gid: st.Gid, nlink: st.Nlink, rdevMajor: st.Rdev_major, rdevMinor: st.Rdev_minor,
+		mode: st.Mode, devMajor: st.Dev_major, devMinor: st.Dev_minor,
+	}
+	if s.mode&unix.S_IFMT == unix.S_IFDIR {
+		s.size = 0 // the filesystem's affair
+	}
+	return s, nil
+}
+
+func readNames(fd int) ([]string, error) {
+	var names []string
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := unix.ReadDirent(fd, buf)
+		if err != nil {
+			return nil, err
+		}
+		if n <= 0 {
+			return names, nil
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+	}
+}

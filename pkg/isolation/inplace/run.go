@@ -1,0 +1,342 @@
+package inplace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/child"
+	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/scan"
+	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/swap"
+	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/tree"
+)
+
+// Run implements [isolation.Backend]. One process runs at a time.
+func (b *Backend) Run(ctx context.Context, p *isolation.Process) (*isolation.Changes, error) {
+	if err := b.check(p); err != nil {
+		return nil, err
+	}
+	limits, err := b.rlimits(p.Ulimits)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := p.Root.View(ctx); err != nil { // may download, so not while others wait
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, errors.New("isolation: the backend is closed")
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	r := &run{backend: b, process: p, limits: limits, dir: b.inStore(b.id("w")), sources: map[int]*source{}}
+	if err := os.Mkdir(r.dir, 0o711); err != nil {
+		return nil, fmt.Errorf("isolation: %w", err)
+	}
+	changes, err := r.do(ctx)
+	if !r.stuck {
+		err = errors.Join(err, b.removeAll(r.dir))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return changes, nil
+}
+
+// run is one process on its way.
+type run struct {
+	backend *Backend
+	process *isolation.Process
+	limits  []child.Rlimit
+	dir     string // its directory in the store
+	pins    *swap.Pins
+	sources map[int]*source // of bind mounts, by position
+	agents  agents
+
+	// stuck says that the tree could not be taken out of the root: whatever may help then is
+	// left as it is.
+	stuck bool
+
+	rootFD int
+	stubs  stubs
+	placed []placement
+	// anchors are open while the process runs.
+	anchors []anchor
+}
+
+func (r *run) do(ctx context.Context) (_ *isolation.Changes, err error) {
+	b, p := r.backend, r.process
+	if err := r.makeSources(ctx); err != nil {
+		return nil, err
+	}
+	d, err := b.materialize(ctx, p.Root)
+	if err != nil {
+		return nil, err
+	}
+	kept := false
+	defer func() {
+		if !kept && !r.stuck {
+			err = errors.Join(err, b.remove(d))
+		}
+	}()
+	before := d.known
+	if before == nil {
+		if before, err = scan.Take(ctx, b.inStore(d.name)); err != nil {
+			return nil, err
+		}
+	}
+	b.runs++
+	if err := r.inside(ctx, d); err != nil {
+		return nil, err
+	}
+	below, err := p.Root.View(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l, after, err := b.changes(ctx, b.inStore(d.name), before, below)
+	if err != nil {
+		return nil, err
+	}
+	c := &isolation.Changes{Root: l, Outputs: map[int]layer.Layer{}}
+	if err := r.outputs(ctx, c); err != nil {
+		return nil, err
+	}
+	if err := b.put(ctx, d, p.Root.Push(l), after); err != nil {
+		return nil, err
+	}
+	kept = true
+	return c, nil
+}
+
+// inside runs the process while the tree is in the root directory. Whatever happens, the tree is
+// out of it when inside returns, or the error says that it is not.
+func (r *run) inside(ctx context.Context, d *treeDir) (err error) {
+	b := r.backend
+	points, err := b.pinnedPaths()
+	if err != nil {
+		return err
+	}
+	r.pins = swap.NewPins(points...)
+	conflicts, err := b.swap.Enter(d.name, points)
+	if err == nil {
+		b.report(conflicts)
+		err = r.dropAnchors()
+		if err == nil {
+			err = r.occupy(ctx)
+		}
+		err = errors.Join(err, r.weighAnchors(), r.checkMounts(points))
+	}
+	undone, undoErr := b.swap.Undo()
+	if undoErr != nil {
+		r.stuck = true
+		return errors.Join(err, fmt.Errorf("isolation: the root directory could not be restored, files of the pod are in %s: %w", b.inStore("hold"), undoErr))
+	}
+	if err == nil && len(undone.Lost) > 0 {
+		return b.unsupported(fmt.Sprintf("changing %q", undone.Lost), "the image has no directory there, but the pod has a volume or file mounted in it: mount it elsewhere")
+	}
+	return err
+}
+
+// pinnedPaths lists what stays in the root.
+func (b *Backend) pinnedPaths() ([]string, error) {
+	points, err := b.mountPoints()
+	if err != nil {
+		return nil, err
+	}
+	points = append(points, StoreName)
+	for _, path := range b.keep {
+		if rel, ok := swap.Below(b.root, path); ok && rel != "" {
+			points = append(points, rel)
+		}
+	}
+	slices.Sort(points)
+	return slices.Compact(points), nil
+}
+
+// mountPoints lists what is mounted below the root.
+func (b *Backend) mountPoints() ([]string, error) {
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("isolation: %w", err)
+	}
+	points, err := swap.MountPoints(string(text), b.root)
+	if err != nil {
+		return nil, fmt.Errorf("isolation: %w", err)
+	}
+	return points, nil
+}
+
+// removeAll removes something in the store, unless there is a mount in it, which is not ours.
+func (b *Backend) removeAll(path string) error {
+	points, err := b.mountPoints()
+	if err != nil {
+		return err
+	}
+	for _, p := range points {
+		if _, below := swap.Below(path, filepath.Join(b.root, p)); below {
+			return fmt.Errorf("isolation: not removing %s: something is mounted in it", path)
+		}
+	}
+	return os.RemoveAll(path)
+}
+
+// checkMounts makes sure that the mount points are where they were.
+func (r *run) checkMounts(points []string) error {
+	now, err := r.backend.pinnedPaths()
+	if err != nil {
+		return err
+	}
+	if slices.Equal(points, now) {
+		return nil
+	}
+	return r.backend.unsupported("changing what the pod has mounted",
+		fmt.Sprintf("mount points were %q and are %q", points, now))
+}
+
+// report notes conflicts, except those that every image has.
+func (b *Backend) report(conflicts []swap.Conflict) {
+	for _, c := range conflicts {
+		switch c.Path {
+		case "/etc/hosts", "/etc/resolv.conf", "/proc", "/sys", "/dev", "/" + StoreName:
+			continue
+		}
+		b.tell(fmt.Sprintf("RUN does not see %s of the image, because the pod has %s there; the image keeps it unchanged", c.Path, c.Mount))
+	}
+}
+
+// occupy prepares the root, in which the tree is, runs the process, and cleans up.
+func (r *run) occupy(ctx context.Context) (err error) {
+	p := r.process
+	if r.rootFD, err = unix.Open(r.backend.root, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("isolation: %w", err)
+	}
+	defer unix.Close(r.rootFD)
+	r.stubs.root = r.rootFD
+	defer func() {
+		err = errors.Join(err, r.agents.close(), r.takeAway())
+	}()
+	if err := r.makeCwd(); err != nil {
+		return err
+	}
+	if err := r.provide(); err != nil {
+		return err
+	}
+	if err := r.mountAll(); err != nil {
+		return err
+	}
+	if err := r.makeCwd(); err != nil { // a mount may have hidden it
+		return err
+	}
+	spec := &child.Spec{
+		Root: r.backend.root, Args: p.Args, Env: p.Env, Cwd: p.Cwd,
+		UID: p.User.UID, GID: p.User.GID, Groups: p.User.Groups,
+		Capabilities: r.backend.caps, Rlimits: r.limits,
+	}
+	if !p.Insecure {
+		spec.Capabilities &= isolation.DefaultCapabilities()
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // started, it could be faster than its end
+	}
+	kills := oomKills()
+	report, err := spawn(ctx, spec, r.backend.lock, streams{p.Stdin, p.Stdout, p.Stderr})
+	if err != nil {
+		return err
+	}
+	if err := r.noteHostname(); err != nil {
+		return err
+	}
+	return outcome(p, report, oomKills() > kills)
+}
+
+// makeCwd makes the working directory, which becomes part of the layer.
+func (r *run) makeCwd() error {
+	u := r.process.User
+	fd, err := ensure(r.rootFD, r.process.Cwd, true, func(parent int, name string, _ bool) error {
+		if err := unix.Mkdirat(parent, name, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Fchmodat(parent, name, 0o755, 0); err != nil {
+			return err
+		}
+		return unix.Fchownat(parent, name, int(u.UID), int(u.GID), unix.AT_SYMLINK_NOFOLLOW)
+	})
+	if err != nil {
+		return fmt.Errorf("isolation: making the working directory: %w", err)
+	}
+	return unix.Close(fd)
+}
+
+// outcome turns a report into the error that the contract asks for.
+func outcome(p *isolation.Process, r *child.Report, oomKilled bool) error {
+	switch {
+	case r.Error != "":
+		return &setUpError{text: r.Error, errno: r.Errno}
+	case r.StartError != "":
+		return &isolation.ExitError{Code: r.Code, Args: p.Args, Err: errors.New(r.StartError)}
+	case r.Code != 0:
+		// A shell reports that its child was killed by SIGKILL as 137.
+		oom := oomKilled && r.Code == 128+int(unix.SIGKILL)
+		return &isolation.ExitError{Code: r.Code, Signal: r.Signal, OOM: oom, Args: p.Args}
+	}
+	return nil
+}
+
+// setUpError says why the process was not started.
+type setUpError struct {
+	text  string
+	errno unix.Errno
+}
+
+func (e *setUpError) Error() string { return "isolation: " + e.text }
+
+func (e *setUpError) Unwrap() error {
+	if e.errno == 0 {
+		return nil
+	}
+	return e.errno
+}
+
+// changes returns what is different in the directory dir from the tree below as a layer, with
+// copies of the contents: the next process may change the files.
+func (b *Backend) changes(ctx context.Context, dir string, before *scan.Snapshot, below *tree.View) (layer.Layer, *scan.Snapshot, error) {
+	after, err := scan.Take(ctx, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, nil, fmt.Errorf("isolation: %w", err)
+	}
+	defer root.Close()
+	files, err := scan.Changes(ctx, root, before, after, below)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(files) == 0 {
+		return layer.Empty(), after, nil
+	}
+	contents := filepath.Join(b.contents, b.id("l"))
+	if err := os.Mkdir(contents, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("isolation: %w", err)
+	}
+	to, err := os.OpenRoot(contents)
+	if err != nil {
+		return nil, nil, fmt.Errorf("isolation: %w", err)
+	}
+	b.opened = append(b.opened, to)
+	if err := copyContents(ctx, root, to, files); err != nil {
+		return nil, nil, err
+	}
+	l, err := layer.FromDir(to, files)
+	return l, after, err
+}
