@@ -1,6 +1,7 @@
 package inplace_test
 
 import (
+	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -72,10 +73,26 @@ func inThrowaway(tb testing.TB) bool {
 	return false
 }
 
+// needStatic skips what executes the test binary in a root that has no C library.
+func needStatic(tb testing.TB) {
+	tb.Helper()
+	f, err := elf.Open("/proc/self/exe")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			tb.Skip("this test binary is linked dynamically (cgo, race detector) and cannot run in a root without a C library")
+		}
+	}
+}
+
 // podImage makes the lower directory of the overlay, and the volume, with the program that the suite
 // would build in its place: there is no Go in the throwaway root.
 func podImage(tb testing.TB, dir string) {
 	tb.Helper()
+	needStatic(tb)
 	program, err := os.ReadFile("/bin/busybox")
 	if err != nil {
 		tb.Skip("needs a static busybox (package busybox-static)")
