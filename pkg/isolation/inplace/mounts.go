@@ -237,7 +237,7 @@ func (r *run) mount(i int, m *isolation.Mount) error {
 	case isolation.MountSecret:
 		return r.mountSecret(i, m)
 	case isolation.MountSSH:
-		path, err := r.agents.serve(r.dir, m)
+		path, err := r.agents.Serve(r.dir, m)
 		if err != nil {
 			return err
 		}

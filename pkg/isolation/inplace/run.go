@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/child"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/scan"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/swap"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
@@ -60,7 +61,7 @@ type run struct {
 	dir     string // its directory in the store
 	pins    *swap.Pins
 	sources map[int]*source // of bind mounts, by position
-	agents  agents
+	agents  host.Agents
 
 	// stuck says that the tree could not be taken out of the root: whatever may help then is
 	// left as it is.
@@ -222,7 +223,7 @@ func (r *run) occupy(ctx context.Context) (err error) {
 	defer unix.Close(r.rootFD)
 	r.stubs.root = r.rootFD
 	defer func() {
-		err = errors.Join(err, r.agents.close(), r.takeAway())
+		err = errors.Join(err, r.agents.Close(), r.takeAway())
 	}()
 	if err := r.makeCwd(); err != nil {
 		return err
@@ -247,7 +248,7 @@ func (r *run) occupy(ctx context.Context) (err error) {
 	if ctx.Err() != nil {
 		return context.Cause(ctx) // started, it could be faster than its end
 	}
-	kills := oomKills()
+	kills := host.OOMKills()
 	report, err := spawn(ctx, spec, r.backend.lock, streams{p.Stdin, p.Stdout, p.Stderr})
 	if err != nil {
 		return err
@@ -255,7 +256,7 @@ func (r *run) occupy(ctx context.Context) (err error) {
 	if err := r.noteHostname(); err != nil {
 		return err
 	}
-	return outcome(p, report, oomKills() > kills)
+	return outcome(p, report, host.OOMKills() > kills)
 }
 
 // makeCwd makes the working directory, which becomes part of the layer.

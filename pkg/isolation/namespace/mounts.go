@@ -35,7 +35,7 @@ func (r *run) prepareMounts(ctx context.Context) error {
 				Mode: uint32(in.Mode.Perm()), UID: in.UID, GID: in.GID,
 			}
 		case isolation.MountSSH:
-			socket, err := r.agents.serve(r.path(r.name), in)
+			socket, err := r.agents.Serve(r.path(r.name), in)
 			if err != nil {
 				return err
 			}

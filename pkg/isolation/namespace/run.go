@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/initproc"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/upper"
 	"github.com/slipway-build/slipway/pkg/layer"
@@ -34,7 +35,7 @@ func (b *Backend) Run(ctx context.Context, p *isolation.Process) (*isolation.Cha
 		return nil, fmt.Errorf("isolation: %w", err)
 	}
 	changes, err := r.do(ctx, limits)
-	err = errors.Join(err, r.agents.close())
+	err = errors.Join(err, r.agents.Close())
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(r.path(r.name)))
 	}
@@ -51,7 +52,7 @@ type run struct {
 	// position.
 	root   *stack
 	mounts map[int]*stack
-	agents agents
+	agents host.Agents
 }
 
 // stack is a tree that is mounted with an upper directory over it.
@@ -73,13 +74,13 @@ func (r *run) do(ctx context.Context, limits []initproc.Rlimit) (*isolation.Chan
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx) // started, it could be faster than its end
 	}
-	kills := oomKills()
+	kills := host.OOMKills()
 	p := r.process
 	report, err := spawn(ctx, r.backend.mode, r.backend.dir, &r.spec, flags, streams{p.Stdin, p.Stdout, p.Stderr})
 	if err != nil {
 		return nil, err
 	}
-	if err := outcome(p, report, oomKills() > kills); err != nil {
+	if err := outcome(p, report, host.OOMKills() > kills); err != nil {
 		return nil, err
 	}
 	return r.collect(ctx)

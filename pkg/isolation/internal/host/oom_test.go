@@ -1,4 +1,4 @@
-package namespace
+package host
 
 import (
 	"slices"

@@ -1,4 +1,4 @@
-package namespace
+package host
 
 import (
 	"os"
@@ -10,10 +10,10 @@ import (
 // cgroups is where the control groups of a pod are mounted.
 const cgroups = "/sys/fs/cgroup"
 
-// oomKills counts the processes of the pod that were killed because its memory ran out, as far
+// OOMKills counts the processes of the pod that were killed because its memory ran out, as far
 // as its cgroup tells. Where it cannot be read, a killed process is reported as killed and
 // no more.
-func oomKills() int {
+func OOMKills() int {
 	own, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		own = nil

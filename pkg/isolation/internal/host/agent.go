@@ -1,4 +1,6 @@
-package namespace
+// Package host holds what isolation backends do on the builder's side of a RUN, whichever way they
+// isolate it.
+package host
 
 import (
 	"errors"
@@ -14,15 +16,15 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation"
 )
 
-// agents pass connections on to ssh agents of the host, through sockets with the owner and mode
+// Agents pass connections on to ssh agents of the host, through sockets with the owner and mode
 // that the process asked for: those of the host's own sockets are not ours to change.
-type agents struct {
+type Agents struct {
 	listeners []*net.UnixListener
 	serving   sync.WaitGroup
 }
 
-// serve makes a socket in the directory dir and returns its path.
-func (a *agents) serve(dir string, m *isolation.Mount) (string, error) {
+// Serve makes a socket in the directory dir and returns its path.
+func (a *Agents) Serve(dir string, m *isolation.Mount) (string, error) {
 	name := "a" + strconv.Itoa(len(a.listeners))
 	l, err := listen(dir, name)
 	if err != nil {
@@ -55,7 +57,7 @@ func listen(dir, name string) (*net.UnixListener, error) {
 	return l, nil
 }
 
-func (a *agents) accept(l *net.UnixListener, socket string) {
+func (a *Agents) accept(l *net.UnixListener, socket string) {
 	for {
 		c, err := l.AcceptUnix()
 		if err != nil {
@@ -85,7 +87,8 @@ func relay(c *net.UnixConn, socket string) {
 	<-done
 }
 
-func (a *agents) close() error {
+// Close stops taking connections; those that were made go on until either side ends them.
+func (a *Agents) Close() error {
 	var errs []error
 	for _, l := range a.listeners {
 		errs = append(errs, l.Close())
