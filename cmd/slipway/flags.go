@@ -56,7 +56,7 @@ func stateDirFlag(category string) cli.Flag {
 func runFlags() []cli.Flag {
 	const category = "How RUN runs"
 	return []cli.Flag{
-		&cli.StringFlag{Category: category, Name: "isolation", Value: "auto", EnvVars: []string{"SLIPWAY_ISOLATION"}, Usage: "auto, namespace or inplace"},
+		&cli.StringFlag{Category: category, Name: "isolation", Value: "auto", EnvVars: []string{"SLIPWAY_ISOLATION"}, Usage: "auto, namespace, inplace or sandbox"},
 		stateDirFlag(category),
 		&cli.StringSliceFlag{Category: category, Name: "secret", Usage: "`id=ID[,src=FILE|,env=VAR]` for RUN --mount=type=secret"},
 		&cli.StringSliceFlag{Category: category, Name: "ssh", Usage: "`ID[=SOCKET]` of an agent for RUN --mount=type=ssh"},

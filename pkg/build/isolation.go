@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
@@ -21,23 +22,28 @@ import (
 type candidate struct {
 	name string
 	open func() (isolation.Backend, error)
+	// onlyAsked says that auto never tries it.
+	onlyAsked bool
 }
 
 // isolation gives the backend of --isolation.
 func (s *session) isolation() (isolation.Backend, error) {
+	const auto = "auto"
 	all := []candidate{
-		{namespace.Name, func() (isolation.Backend, error) { return namespace.New(s.state, namespace.Options{}) }},
+		{namespace.Name, func() (isolation.Backend, error) { return namespace.New(s.state, namespace.Options{}) }, false},
 		{inplace.Name, func() (isolation.Backend, error) {
 			return inplace.New(s.state, inplace.Options{Keep: s.needed(), Note: s.note})
-		}},
+		}, false},
+		{isolation.Sandbox, func() (isolation.Backend, error) { return nil, isolation.NoSandbox() }, true},
 	}
-	if s.Isolation == "" || s.Isolation == "auto" {
-		return &lazyBackend{candidates: all}, nil
+	if s.Isolation == "" || s.Isolation == auto {
+		all = slices.DeleteFunc(all, func(c candidate) bool { return c.onlyAsked })
+		return &lazyBackend{candidates: all, why: "the first choice, and it works in this pod"}, nil
 	}
-	names := []string{"auto"}
+	names := []string{auto}
 	for _, c := range all {
 		if c.name == s.Isolation {
-			return &lazyBackend{candidates: []candidate{c}}, nil
+			return &lazyBackend{candidates: []candidate{c}, why: "as --isolation asks"}, nil
 		}
 		names = append(names, c.name)
 	}
@@ -77,6 +83,7 @@ func (s *session) needed() []string {
 // several candidates it takes the first that works.
 type lazyBackend struct {
 	candidates []candidate
+	why        string // the first candidate is taken
 
 	mu      sync.Mutex
 	backend isolation.Backend
@@ -102,7 +109,7 @@ func (l *lazyBackend) Run(ctx context.Context, p *isolation.Process) (*isolation
 	return b.Run(ctx, p)
 }
 
-// get returns the backend. If it is not the first choice, the log says why.
+// get returns the backend. The log of the RUN that needed it first says which and why.
 func (l *lazyBackend) get(log io.Writer) (isolation.Backend, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -114,8 +121,8 @@ func (l *lazyBackend) get(log io.Writer) (isolation.Backend, error) {
 		b, err := c.open()
 		if err == nil {
 			l.backend = b
-			if len(refused) > 0 && log != nil {
-				fmt.Fprintf(log, "isolation: %s, because %v\n", c.name, errors.Join(refused...))
+			if log != nil {
+				fmt.Fprintf(log, "isolation: %s (%s)\n", c.name, l.reason(refused))
 			}
 			return b, nil
 		}
@@ -127,6 +134,14 @@ func (l *lazyBackend) get(log io.Writer) (isolation.Backend, error) {
 	}
 	l.err = errors.Join(refused...)
 	return nil, l.err
+}
+
+// reason is one line.
+func (l *lazyBackend) reason(refused []error) string {
+	if len(refused) == 0 {
+		return l.why
+	}
+	return strings.ReplaceAll(errors.Join(refused...).Error(), "\n", "; ")
 }
 
 // Close implements isolation.Backend.

@@ -63,7 +63,11 @@ func Examine(ctx context.Context, stateDir string) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Report{Backends: []Backend{inNamespaces, inPlace}, Facts: facts(stateDir)}, nil
+	sandboxed, err := verdict(isolation.Sandbox, isolation.NoSandbox())
+	if err != nil {
+		return nil, err
+	}
+	return &Report{Backends: []Backend{inNamespaces, inPlace, sandboxed}, Facts: facts(stateDir)}, nil
 }
 
 // verdict turns the answer of a backend's probe into a line of the report.
