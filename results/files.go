@@ -67,7 +67,7 @@ func ParseNamed(s string) (Named, error) {
 
 // names lists the results that can be asked for.
 func names() []string {
-	return []string{ImageURL, ImageDigest, ImageRef, Images, ErrorReason, ErrorMessage}
+	return []string{ImageURL, ImageDigest, ImageRef, Images, SBOMBlobURL, ErrorReason, ErrorMessage}
 }
 
 // Check finds out before a build what would keep its outcome from being written: an unknown

@@ -28,6 +28,10 @@ const (
 	// Images lists all destinations in the form of ImageRef, separated by commas.
 	Images = "IMAGES"
 
+	// SBOMBlobURL is the reference of the image's bill of materials. It is empty, and declared
+	// nevertheless: Tekton fails a pipeline that refers to a result nobody wrote.
+	SBOMBlobURL = "SBOM_BLOB_URL"
+
 	// ErrorReason is a word for the kind of a failure.
 	ErrorReason = "ERROR_REASON"
 	// ErrorMessage says what failed, in one line or several.

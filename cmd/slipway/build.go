@@ -5,10 +5,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/urfave/cli/v2"
 
 	"github.com/slipway-build/slipway/pkg/build"
@@ -30,7 +32,8 @@ func buildCommand() *cli.Command {
 func runBuild(c *cli.Context) error {
 	opts, err := buildOptions(c)
 	if err != nil {
-		return usageError{err}
+		err = &build.UsageError{Err: err}
+		return build.WriteFailure(c.Context, c.String("results-dir"), c.StringSlice("result"), nil, err)
 	}
 	result, err := build.Run(c.Context, opts)
 	if err != nil {
@@ -46,36 +49,38 @@ func runBuild(c *cli.Context) error {
 // buildOptions turns the flags into the options of a build.
 func buildOptions(c *cli.Context) (build.Options, error) {
 	o := build.Options{
-		Dockerfile:    c.String("file"),
-		Stdin:         c.App.Reader,
-		Stdout:        c.App.Writer,
-		Target:        c.String("target"),
-		Platforms:     splitCommas(c.StringSlice("platform")),
-		Annotations:   c.StringSlice("annotation"),
-		Tags:          c.StringSlice("tag"),
-		Outputs:       c.StringSlice("output"),
-		NoPush:        c.Bool("no-push"),
-		Push:          c.Bool("push"),
-		TarPath:       c.String("tar-path"),
-		OCILayoutPath: c.String("oci-layout-path"),
-		Compression:   c.String("compression"),
-		NoCache:       c.Bool("no-cache"),
-		NoCacheFilter: splitCommas(c.StringSlice("no-cache-filter")),
-		AddHosts:      c.StringSlice("add-host"),
-		Network:       c.String("network"),
-		ShmSize:       c.String("shm-size"),
-		Ulimits:       c.StringSlice("ulimit"),
-		CgroupParent:  c.String("cgroup-parent"),
-		Allow:         c.StringSlice("allow"),
-		Pull:          c.Bool("pull"),
-		Check:         c.Bool("check"),
-		Isolation:     c.String("isolation"),
-		Progress:      c.String("progress"),
-		ProgressTo:    c.App.ErrWriter,
-		MetadataFile:  c.String("metadata-file"),
-		IIDFile:       c.String("iidfile"),
-		ResultsDir:    c.String("results-dir"),
-		Results:       c.StringSlice("result"),
+		ContextSubPath: c.String("context-sub-path"),
+		Dockerfile:     c.String("file"),
+		Stdin:          c.App.Reader,
+		Stdout:         c.App.Writer,
+		Target:         c.String("target"),
+		Platforms:      splitCommas(c.StringSlice("platform")),
+		Annotations:    c.StringSlice("annotation"),
+		Tags:           c.StringSlice("tag"),
+		Outputs:        c.StringSlice("output"),
+		NoPush:         c.Bool("no-push"),
+		Push:           c.Bool("push"),
+		TarPath:        c.String("tar-path"),
+		OCILayoutPath:  c.String("oci-layout-path"),
+		Compression:    c.String("compression"),
+		NoCache:        c.Bool("no-cache"),
+		NoCacheFilter:  splitCommas(c.StringSlice("no-cache-filter")),
+		AddHosts:       c.StringSlice("add-host"),
+		Network:        c.String("network"),
+		ShmSize:        c.String("shm-size"),
+		Ulimits:        c.StringSlice("ulimit"),
+		CgroupParent:   c.String("cgroup-parent"),
+		Allow:          c.StringSlice("allow"),
+		Pull:           c.Bool("pull"),
+		Check:          c.Bool("check"),
+		Isolation:      c.String("isolation"),
+		Progress:       c.String("progress"),
+		ProgressTo:     c.App.ErrWriter,
+		ProgressFile:   c.String("progress-file"),
+		MetadataFile:   c.String("metadata-file"),
+		IIDFile:        c.String("iidfile"),
+		ResultsDir:     c.String("results-dir"),
+		Results:        c.StringSlice("result"),
 
 		DigestFile:                 c.String("digest-file"),
 		ImageNameWithDigestFile:    c.String("image-name-with-digest-file"),
@@ -84,12 +89,12 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		Registry: registry.Options{
 			UserAgent: "slipway/" + versionString(),
 			Push: registry.Access{
-				PlainHTTP:     c.Bool("insecure"),
-				SkipTLSVerify: c.Bool("skip-tls-verify"),
+				PlainHTTP:     c.Bool("insecure") || !c.Bool("tls-verify"),
+				SkipTLSVerify: c.Bool("skip-tls-verify") || !c.Bool("tls-verify"),
 			},
 			Pull: registry.Access{
-				PlainHTTP:     c.Bool("insecure-pull"),
-				SkipTLSVerify: c.Bool("skip-tls-verify") || c.Bool("skip-tls-verify-pull"),
+				PlainHTTP:     c.Bool("insecure-pull") || !c.Bool("tls-verify"),
+				SkipTLSVerify: c.Bool("skip-tls-verify") || c.Bool("skip-tls-verify-pull") || !c.Bool("tls-verify"),
 			},
 		},
 	}
@@ -110,7 +115,12 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 			return err
 		},
 		func() error { o.Registry.Hosts, err = registryHosts(c); return err },
-		func() error { o.Secrets, err = secrets(c.StringSlice("secret")); return err },
+		func() error {
+			o.Registry.CAFiles, err = certificates(c.String("registry-certificates-dir"))
+			return err
+		},
+		func() error { o.Registry.Keychain, err = keychain(c.String("docker-config")); return err },
+		func() error { o.Secrets, err = secrets(c.StringSlice("secret"), c.String("secrets-dir")); return err },
 		func() error { o.Agents, err = secret.ParseAgents(c.StringSlice("ssh")); return err },
 		func() error { o.Epoch, err = epoch(c.String("source-date-epoch")); return err },
 	} {
@@ -195,6 +205,9 @@ func registryHosts(c *cli.Context) (map[string]registry.Host, error) {
 		change(name, func(h *registry.Host) { h.SkipTLSVerify = true })
 	}
 	for name, file := range certificates {
+		if dir := c.String("registry-certificates-dir"); !filepath.IsAbs(file) {
+			file = filepath.Join(dir, file)
+		}
 		change(name, func(h *registry.Host) { h.CAFile = file })
 	}
 	return hosts, nil
@@ -212,16 +225,63 @@ func pairs(flag string, values []string, needValue bool) (map[string]string, err
 	return m, nil
 }
 
-func secrets(values []string) ([]secret.Spec, error) {
+// secrets are those of --secret and, where they have other names, those in the directory of
+// --secrets-dir, to which relative paths of --secret refer.
+func secrets(values []string, dir string) ([]secret.Spec, error) {
 	var specs []secret.Spec
 	for _, v := range values {
 		s, err := secret.Parse(v)
 		if err != nil {
 			return nil, err
 		}
+		if s.File != "" && !filepath.IsAbs(s.File) {
+			s.File = filepath.Join(dir, s.File)
+		}
 		specs = append(specs, s)
 	}
+	if dir == "" {
+		return specs, nil
+	}
+	all, err := secret.Dir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range all {
+		if !slices.ContainsFunc(specs, func(o secret.Spec) bool { return o.ID == s.ID }) {
+			specs = append(specs, s)
+		}
+	}
 	return specs, nil
+}
+
+// keychain asks the configuration at path first, if there is one, and then the usual places.
+func keychain(path string) (authn.Keychain, error) {
+	if path == "" {
+		return nil, nil
+	}
+	k, err := registry.ConfigKeychain(path)
+	if err != nil {
+		return nil, err
+	}
+	return authn.NewMultiKeychain(k, authn.DefaultKeychain), nil
+}
+
+// certificates lists the files of a directory that hold certificates.
+func certificates(dir string) ([]string, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("registry certificates: %w", err)
+	}
+	var files []string
+	for _, e := range entries {
+		if ext := filepath.Ext(e.Name()); ext == ".crt" || ext == ".pem" {
+			files = append(files, filepath.Join(dir, e.Name()))
+		}
+	}
+	return files, nil
 }
 
 func epoch(value string) (*time.Time, error) {

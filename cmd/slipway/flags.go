@@ -21,6 +21,7 @@ func inputFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Category: category, Name: "file", Aliases: []string{"f", "dockerfile"}, Usage: "path of the Dockerfile, relative to the working directory, else to the context; - for standard input (default: CONTEXT/Dockerfile)"},
 		&cli.StringFlag{Category: category, Name: "context", Aliases: []string{"c"}, Usage: "the build context, if it is not given as argument"},
+		&cli.StringFlag{Category: category, Name: "context-sub-path", Usage: "`DIR` below the context that is the build context instead"},
 		&cli.StringSliceFlag{Category: category, Name: "build-arg", Usage: "value of an ARG: `NAME=VALUE`, or NAME to take it from the environment"},
 		&cli.StringSliceFlag{Category: category, Name: "build-context", Usage: "additional context: `NAME=VALUE`, where VALUE is a directory, docker-image://REF or oci-layout://DIR"},
 		&cli.StringFlag{Category: category, Name: "target", Usage: "`STAGE` to build instead of the last one"},
@@ -59,6 +60,7 @@ func runFlags() []cli.Flag {
 		&cli.StringFlag{Category: category, Name: "isolation", Value: "auto", EnvVars: []string{"SLIPWAY_ISOLATION"}, Usage: "auto, namespace, inplace or sandbox"},
 		stateDirFlag(category),
 		&cli.StringSliceFlag{Category: category, Name: "secret", Usage: "`id=ID[,src=FILE|,env=VAR]` for RUN --mount=type=secret"},
+		&cli.StringFlag{Category: category, Name: "secrets-dir", Usage: "`DIR` of files that are secrets by their names, as a mounted Kubernetes Secret has them"},
 		&cli.StringSliceFlag{Category: category, Name: "ssh", Usage: "`ID[=SOCKET]` of an agent for RUN --mount=type=ssh"},
 		&cli.StringSliceFlag{Category: category, Name: "allow", Usage: "let the Dockerfile ask for `WHAT`: security.insecure"},
 		&cli.StringSliceFlag{Category: category, Name: "add-host", Usage: "`NAME:IP` for /etc/hosts"},
@@ -72,6 +74,8 @@ func runFlags() []cli.Flag {
 func registryFlags() []cli.Flag {
 	const category = "Registries"
 	return []cli.Flag{
+		&cli.StringFlag{Category: category, Name: "docker-config", Usage: "`PATH` of a config.json, .dockerconfigjson or .dockercfg with logins, or of its directory; it comes before the usual places"},
+		&cli.BoolFlag{Category: category, Name: "tls-verify", Value: true, Usage: "verify registries' certificates, and insist on TLS"},
 		&cli.BoolFlag{Category: category, Name: "insecure", Usage: "push by plain HTTP"},
 		&cli.BoolFlag{Category: category, Name: "insecure-pull", Usage: "pull by plain HTTP"},
 		&cli.StringSliceFlag{Category: category, Name: "insecure-registry", Usage: "plain HTTP for `HOST`"},
@@ -79,6 +83,7 @@ func registryFlags() []cli.Flag {
 		&cli.BoolFlag{Category: category, Name: "skip-tls-verify-pull", Usage: "do not verify certificates when pulling"},
 		&cli.StringSliceFlag{Category: category, Name: "skip-tls-verify-registry", Usage: "do not verify the certificate of `HOST`"},
 		&cli.StringSliceFlag{Category: category, Name: "registry-certificate", Usage: "`HOST=FILE`: certificates to trust for a registry"},
+		&cli.StringFlag{Category: category, Name: "registry-certificates-dir", Usage: "`DIR` of PEM certificates (*.crt, *.pem) to trust for all registries"},
 	}
 }
 
@@ -99,6 +104,7 @@ func displayFlags() []cli.Flag {
 	const category = "Display"
 	return []cli.Flag{
 		&cli.StringFlag{Category: category, Name: "progress", Value: "auto", EnvVars: []string{"BUILDKIT_PROGRESS"}, Usage: "auto, tty, plain, quiet or rawjson"},
+		&cli.StringFlag{Category: category, Name: "progress-file", EnvVars: []string{"ARGO_PROGRESS_FILE"}, Usage: "append lines N/100 to `FILE`, as Argo Workflows reads them"},
 		&cli.BoolFlag{Category: category, Name: "quiet", Aliases: []string{"q"}, Usage: "print nothing but the digest"},
 	}
 }

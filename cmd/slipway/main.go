@@ -31,7 +31,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := withSignals(context.Background())
 	defer stop()
 	app := newApp(stdin, stdout, stderr)
-	err := app.RunContext(ctx, normalizeArgs(app, args))
+	args, err := normalizeArgs(app, args)
+	if err == nil {
+		err = app.RunContext(ctx, args)
+	}
 	if err == nil {
 		return 0
 	}
@@ -64,12 +67,12 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	}
 }
 
-// normalizeArgs lets three habits work: Kaniko's call without a subcommand (or under the name
-// "executor"), and flags after the context directory, which the flag package would take for
-// further arguments.
-func normalizeArgs(app *cli.App, args []string) []string {
+// normalizeArgs lets habits work that the flag package does not know: Kaniko's call without a
+// subcommand (or under the name "executor"), flags after the context directory, which would be taken for
+// further arguments, and lists (see listFlags).
+func normalizeArgs(app *cli.App, args []string) ([]string, error) {
 	if len(args) == 0 {
-		return args
+		return args, nil
 	}
 	rest := args[1:]
 	kaniko := strings.TrimSuffix(filepath.Base(args[0]), ".exe") == "executor"
@@ -78,16 +81,21 @@ func normalizeArgs(app *cli.App, args []string) []string {
 		rest = slices.Concat([]string{"build"}, rest)
 	}
 	if len(rest) == 0 {
-		return args
+		return args, nil
 	}
 	if cmd := app.Command(rest[0]); cmd != nil {
-		rest = slices.Concat(rest[:1], flagsFirst(cmd, rest[1:]))
+		expanded, err := expandLists(cmd, rest[1:])
+		if err != nil {
+			return nil, usageError{err}
+		}
+		rest = slices.Concat(rest[:1], flagsFirst(cmd, expanded))
 	}
-	return slices.Concat(args[:1], rest)
+	return slices.Concat(args[:1], rest), nil
 }
 
 // flagsFirst moves the flags of cmd in args before the other arguments, each under its first name:
-// the flag package refuses "-t a -d b", two names of one flag. What follows "--" stays.
+// the flag package refuses "-t a -d b", two names of one flag. A flag with an empty value is left
+// out: Tekton and Argo pass that for what their user did not set. What follows "--" stays.
 func flagsFirst(cmd *cli.Command, args []string) []string {
 	type known struct {
 		name       string
@@ -116,14 +124,15 @@ func flagsFirst(cmd *cli.Command, args []string) []string {
 		switch {
 		case !ok:
 			flags = append(flags, a) // for the flag package to complain about
-		case hasValue:
+		case hasValue && value != "":
 			flags = append(flags, "--"+k.name+"="+value)
+		case hasValue:
+		case k.takesValue && i+1 < len(args):
+			if i++; args[i] != "" {
+				flags = append(flags, "--"+k.name, args[i])
+			}
 		default:
 			flags = append(flags, "--"+k.name)
-			if k.takesValue && i+1 < len(args) {
-				i++
-				flags = append(flags, args[i])
-			}
 		}
 	}
 	return append(flags, others...)

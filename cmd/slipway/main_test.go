@@ -42,10 +42,16 @@ func TestNormalizeArgs(t *testing.T) {
 		"/kaniko/executor":                     "/kaniko/executor build",
 		"/kaniko/executor version":             "/kaniko/executor version",
 		"slipway build -f - .":                 "slipway build --file - .",
+		"slipway build --target= --no-push= .": "slipway build .",
 	} {
-		if got := strings.Join(normalizeArgs(app, strings.Fields(in)), " "); got != want {
-			t.Errorf("%q became %q, want %q", in, got, want)
+		got, err := normalizeArgs(app, strings.Fields(in))
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("%q became %q, %v, want %q", in, got, err, want)
 		}
+	}
+	got, err := normalizeArgs(app, []string{"slipway", "build", "--target", "", "-t", "a"})
+	if want := []string{"slipway", "build", "--tag", "a"}; err != nil || !slices.Equal(got, want) {
+		t.Errorf("an empty value became %q, %v, want %q", got, err, want)
 	}
 }
 
@@ -62,7 +68,11 @@ func options(t *testing.T, args ...string) (build.Options, error) {
 		o, err = buildOptions(c)
 		return nil
 	}
-	if runErr := app.Run(normalizeArgs(app, slices.Concat([]string{"slipway", "build"}, args))); runErr != nil {
+	args, normErr := normalizeArgs(app, slices.Concat([]string{"slipway", "build"}, args))
+	if normErr != nil {
+		return o, normErr
+	}
+	if runErr := app.Run(args); runErr != nil {
 		return o, runErr
 	}
 	return o, err
@@ -104,7 +114,7 @@ func TestBuildOptionErrors(t *testing.T) {
 		"number of seconds":  {"--source-date-epoch", "yesterday"},
 		"exclude each other": {"--push", "--no-push"},
 		"needs a --tag":      {"--push"},
-		"Did you mean":       {"--build-args", "x=y"},
+		"Did you mean":       {"--build-argh", "x=y"},
 		"unknown key":        {"--secret", "id=a,path=b"},
 	} {
 		_, err := options(t, args...)

@@ -46,14 +46,19 @@ func (e *UsageError) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *UsageError) Unwrap() error { return e.Err }
 
-// Run builds. It returns when everything is written; results come last. On an error no result is
-// written and no output is left half-written.
+// Run builds. It returns when everything is written; results come last. On an error no results are
+// written but those that tell of it, and no output is left half-written.
 func Run(ctx context.Context, o Options) (_ *Result, err error) {
-	s, err := newSession(ctx, o)
-	if err != nil {
+	s := &session{Options: o, now: time.Now().UTC()}
+	defer func() {
+		if err != nil {
+			err = WriteFailure(ctx, o.ResultsDir, o.Results, s.secrets.Values(), err)
+		}
+	}()
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, s.close()) }()
 	return s.run(ctx)
 }
 
@@ -67,72 +72,80 @@ type session struct {
 	display *progress.Display
 	client  *registry.Client
 	backend isolation.Backend
+	secrets *secret.Store
 	solver  *solve.Solver
+	meter   *progress.Meter
 	closers []func() error
 }
 
-// newSession checks the options, as far as possible before anything is touched, and opens what the
+// open checks the options, as far as possible before anything is touched, and opens what the
 // build needs.
-func newSession(ctx context.Context, o Options) (_ *session, err error) {
-	s := &session{Options: o, now: time.Now().UTC()}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
-		}
-	}()
+func (s *session) open(ctx context.Context) error {
 	if err := s.checkContext(); err != nil {
-		return nil, &UsageError{err}
+		return &UsageError{err}
 	}
+	var err error
 	if s.plan, err = newPlan(&s.Options); err != nil {
-		return nil, &UsageError{err}
+		return &UsageError{err}
 	}
 	configs, err := s.configs()
 	if err != nil {
-		return nil, &UsageError{err}
+		return &UsageError{err}
 	}
-	secrets, err := secret.Load(o.Secrets)
-	if err != nil {
-		return nil, &UsageError{err}
+	if s.secrets, err = secret.Load(s.Secrets); err != nil {
+		return &UsageError{err}
 	}
-	if s.state, err = state.Open(o.StateDir); err != nil {
-		return nil, err
+	if s.state, err = state.Open(s.StateDir); err != nil {
+		return err
 	}
 	s.closers = append(s.closers, s.state.Close)
-	dockerfileDir, dockerfile, err := o.dockerfile(func() (string, error) { return s.state.TempDir("dockerfile-") })
+	dockerfileDir, dockerfile, err := s.dockerfile(func() (string, error) { return s.state.TempDir("dockerfile-") })
 	if err != nil {
-		return nil, &UsageError{err}
+		return &UsageError{err}
 	}
 	if s.plan.frontend, err = s.frontendOptions(dockerfile); err != nil {
-		return nil, &UsageError{err}
+		return &UsageError{err}
 	}
 	s.plan.frontend.Contexts = s.plan.contexts
-	if s.display, err = progress.New(o.ProgressTo, o.Progress, secrets.Values()); err != nil {
-		return nil, &UsageError{err}
+	if err := s.show(); err != nil {
+		return err
 	}
-	s.closers = append(s.closers, s.display.Close)
 	if err := s.connect(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := s.pinLayouts(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if s.outputs, err = s.targets(configs); err != nil {
-		return nil, &UsageError{err}
+		return &UsageError{err}
 	}
 	if s.backend, err = s.isolation(); err != nil {
-		return nil, err
+		return err
 	}
 	s.closers = append(s.closers, s.backend.Close)
 	s.plan.locals["context"], s.plan.locals["dockerfile"] = s.Context, dockerfileDir
 	env := &op.Env{
 		Images: s.client, Locals: s.plan.locals, Isolation: s.backend,
-		Secrets: secrets, Agents: o.Agents, State: s.state, Now: s.now,
-		AllowInsecure: slices.Contains(o.Allow, allowInsecure),
+		Secrets: s.secrets, Agents: s.Agents, State: s.state, Now: s.now,
+		AllowInsecure: slices.Contains(s.Allow, allowInsecure),
 	}
-	executor := s.display.Observe(solve.Memoizing(solve.Locating(solve.Ops{Env: env})))
+	executor := s.meter.Observe(s.display.Observe(solve.Memoizing(solve.Locating(solve.Ops{Env: env}))))
 	s.solver = solve.New(ctx, executor)
 	s.closers = append(s.closers, func() error { s.solver.Close(); return nil })
-	return s, nil
+	return nil
+}
+
+// show opens what tells the user, and Argo, how far the build is.
+func (s *session) show() (err error) {
+	if s.display, err = progress.New(s.ProgressTo, s.Progress, s.secrets.Values()); err != nil {
+		return &UsageError{err}
+	}
+	s.closers = append(s.closers, s.display.Close)
+	if s.meter, err = progress.NewMeter(s.ProgressFile); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.meter.Close)
+	return nil
 }
 
 // connect prepares the registry client.
@@ -162,6 +175,7 @@ func (s *session) run(ctx context.Context) (*Result, error) {
 	if s.Check {
 		return &Result{}, s.printCheck(graph)
 	}
+	s.meter.Expect(countVertices(graph) + 1) // and the export
 	trees, err := s.solve(ctx, graph)
 	if err != nil {
 		return nil, err
@@ -176,7 +190,31 @@ func (s *session) run(ctx context.Context) (*Result, error) {
 	if err := s.writeResults(ctx, res); err != nil {
 		return nil, err
 	}
+	if err := s.meter.Finish(); err != nil {
+		s.display.Warn(progress.Warning{Level: 1, Short: err.Error()})
+	}
 	return res, nil
+}
+
+// countVertices counts what a build has to do.
+func countVertices(r *frontend.Result) int {
+	seen := map[*op.Vertex]bool{}
+	var visit func(v *op.Vertex)
+	visit = func(v *op.Vertex) {
+		if v == nil || seen[v] {
+			return
+		}
+		seen[v] = true
+		for _, i := range v.Inputs {
+			visit(i.Vertex)
+		}
+	}
+	for _, p := range r.Platforms {
+		if p.Root != nil {
+			visit(p.Root.Vertex)
+		}
+	}
+	return len(seen)
 }
 
 // warn shows what the Dockerfile checks found.

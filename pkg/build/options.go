@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/slipway-build/slipway/pkg/registry"
@@ -18,14 +19,17 @@ import (
 // Options say what to build and where it goes. The strings are those of the command line flags
 // of the same name; docs/build.md describes each.
 type Options struct {
-	Context       string // directory
-	Dockerfile    string // path, "" for the context's own, "-" for Stdin
-	BuildArgs     map[string]string
-	BuildContexts map[string]string
-	Target        string
-	Platforms     []string
-	Labels        map[string]string
-	Annotations   []string
+	Context string // directory
+	// ContextSubPath is the directory below Context that is the build context, "" for all of it.
+	ContextSubPath string
+	wholeContext   string // Context before ContextSubPath was appended
+	Dockerfile     string // path, "" for the context's own, "-" for Stdin
+	BuildArgs      map[string]string
+	BuildContexts  map[string]string
+	Target         string
+	Platforms      []string
+	Labels         map[string]string
+	Annotations    []string
 	// Epoch is SOURCE_DATE_EPOCH: no time in the image is later.
 	Epoch         *time.Time
 	NoCache       bool
@@ -67,13 +71,15 @@ type Options struct {
 
 	Progress   string
 	ProgressTo io.Writer
-	Stdin      io.Reader
-	Stdout     io.Writer
+	// ProgressFile gets lines "N/100" for Argo Workflows; "" for none.
+	ProgressFile string
+	Stdin        io.Reader
+	Stdout       io.Writer
 }
 
 // dockerfile says in which directory the Dockerfile is, and its name there. A relative path is
-// looked for in the working directory first and then in the context, as Kaniko does; Docker
-// does only the former.
+// looked for in the working directory first, then in the whole context and then below
+// ContextSubPath, as Kaniko and the tasks around Buildah do; Docker does only the first.
 func (o *Options) dockerfile(tempDir func() (string, error)) (dir, name string, err error) {
 	switch o.Dockerfile {
 	case "":
@@ -83,7 +89,7 @@ func (o *Options) dockerfile(tempDir func() (string, error)) (dir, name string, 
 	}
 	paths := []string{o.Dockerfile}
 	if !filepath.IsAbs(o.Dockerfile) {
-		paths = append(paths, filepath.Join(o.Context, o.Dockerfile))
+		paths = append(paths, filepath.Join(o.wholeContext, o.Dockerfile), filepath.Join(o.Context, o.Dockerfile))
 	}
 	for _, p := range paths {
 		info, err := os.Stat(p)
@@ -125,13 +131,40 @@ func (o *Options) checkContext() error {
 	if err != nil {
 		return fmt.Errorf("build context: %w", err)
 	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return fmt.Errorf("build context: %w", err)
+	}
+	o.wholeContext = dir
+	if dir, err = below(dir, o.ContextSubPath); err != nil {
+		return fmt.Errorf("build context: %w", err)
+	}
 	info, err := os.Stat(dir)
 	if err != nil {
 		return fmt.Errorf("build context: %w", err)
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("build context %s is not a directory", o.Context)
+		return fmt.Errorf("build context %s is not a directory", filepath.Join(o.Context, o.ContextSubPath))
 	}
-	o.Context, err = filepath.Abs(dir)
-	return err
+	o.Context = dir
+	return nil
+}
+
+// below resolves sub in dir. Whoever wrote what is in dir must not choose another place of this machine
+// for a context, so no link may lead out of it.
+func below(dir, sub string) (string, error) {
+	local := strings.TrimLeft(sub, "/")
+	if local == "" {
+		return dir, nil
+	}
+	if !filepath.IsLocal(local) {
+		return "", fmt.Errorf("%s is not below the context", sub)
+	}
+	resolved, err := filepath.EvalSymlinks(filepath.Join(dir, local))
+	if err != nil {
+		return "", err
+	}
+	if rel, err := filepath.Rel(dir, resolved); err != nil || !filepath.IsLocal(rel) {
+		return "", fmt.Errorf("%s leads out of the context, to %s", sub, resolved)
+	}
+	return resolved, nil
 }

@@ -89,3 +89,6 @@ func beginning(data []byte, secrets [][]byte) int {
 	}
 	return longest
 }
+
+// Mask replaces the values in secrets in text, as the display does in everything that it shows.
+func Mask(text string, secrets [][]byte) string { return string(mask([]byte(text), maskable(secrets))) }

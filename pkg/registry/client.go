@@ -52,7 +52,7 @@ func New(ctx context.Context, o Options) (_ *Client, err error) {
 	if o.Hosts, err = normalizeHosts(o.Hosts); err != nil {
 		return nil, err
 	}
-	c := &Client{ctx: ctx, opts: o, hosts: newHostTransports(o.Hosts)}
+	c := &Client{ctx: ctx, opts: o, hosts: newHostTransports(o.Hosts, o.CAFiles)}
 	pusher, err := remote.NewPusher(
 		remote.WithTransport(verifyPut{c.roundTripper(o.Push)}),
 		remote.WithAuthFromKeychain(o.Keychain),

@@ -23,6 +23,8 @@ type Options struct {
 	// Hosts holds for single registries, by the host[:port] that references are written
 	// with, in both directions.
 	Hosts map[string]Host
+	// CAFiles hold PEM certificates that are trusted for all registries, beside the system's.
+	CAFiles []string
 	// Layouts are local images by the store name that oci-layout references use: the
 	// path of an OCI layout directory, of a tar of one, or of a docker-save tar.
 	Layouts map[string]string

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -19,7 +20,8 @@ import (
 // hostTransports keeps one connection pool for each way of speaking TLS. Hosts with no
 // settings of their own share one.
 type hostTransports struct {
-	hosts map[string]Host
+	hosts   map[string]Host
+	caFiles []string // for all hosts
 
 	mu    sync.Mutex
 	pools map[tlsSettings]*http.Transport
@@ -30,8 +32,8 @@ type tlsSettings struct {
 	caFile, certFile, keyFile string
 }
 
-func newHostTransports(hosts map[string]Host) *hostTransports {
-	return &hostTransports{hosts: hosts, pools: map[tlsSettings]*http.Transport{}}
+func newHostTransports(hosts map[string]Host, caFiles []string) *hostTransports {
+	return &hostTransports{hosts: hosts, caFiles: caFiles, pools: map[tlsSettings]*http.Transport{}}
 }
 
 // roundTripper sends each request through the pool of its host. With skipVerify no host's
@@ -64,7 +66,7 @@ func (h *hostTransports) pool(s tlsSettings) (*http.Transport, error) {
 	if t, ok := h.pools[s]; ok {
 		return t, nil
 	}
-	conf, err := s.config()
+	conf, err := s.config(h.caFiles)
 	if err != nil {
 		return nil, err
 	}
@@ -83,21 +85,16 @@ func (h *hostTransports) pool(s tlsSettings) (*http.Transport, error) {
 	return t, nil
 }
 
-func (s tlsSettings) config() (*tls.Config, error) {
+func (s tlsSettings) config(caFiles []string) (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: s.skipVerify} //nolint:gosec // the user asked for it by flag
 	if s.caFile != "" {
-		pem, err := os.ReadFile(s.caFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading its certificate: %w", err)
+		caFiles = append(slices.Clip(caFiles), s.caFile)
+	}
+	if len(caFiles) > 0 {
+		var err error
+		if conf.RootCAs, err = trusted(caFiles); err != nil {
+			return nil, err
 		}
-		pool, err := x509.SystemCertPool()
-		if err != nil {
-			return nil, fmt.Errorf("reading the system's certificates: %w", err)
-		}
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no PEM certificate", s.caFile)
-		}
-		conf.RootCAs = pool
 	}
 	if s.certFile != "" {
 		cert, err := tls.LoadX509KeyPair(s.certFile, s.keyFile)
@@ -107,6 +104,24 @@ func (s tlsSettings) config() (*tls.Config, error) {
 		conf.Certificates = []tls.Certificate{cert}
 	}
 	return conf, nil
+}
+
+// trusted are the system's certificates and those in files.
+func trusted(files []string) (*x509.CertPool, error) {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		return nil, fmt.Errorf("reading the system's certificates: %w", err)
+	}
+	for _, file := range files {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading its certificate: %w", err)
+		}
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no PEM certificate", file)
+		}
+	}
+	return pool, nil
 }
 
 // refuseInwardRedirect keeps a registry from sending us to services of this pod or node, such as a

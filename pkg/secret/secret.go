@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	csvvalue "github.com/tonistiigi/go-csvvalue"
@@ -76,6 +77,30 @@ func Parse(value string) (Spec, error) {
 	return s, nil
 }
 
+// Dir lists the files in a directory as secrets, each by its name. Names that begin with ".." are how
+// the kubelet keeps the files of a mounted Secret, to which links lead.
+func Dir(dir string) ([]Spec, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("secrets: %w", err)
+	}
+	var specs []Spec
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if strings.HasPrefix(e.Name(), "..") {
+			continue
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			return nil, fmt.Errorf("secret %s: %w", e.Name(), err)
+		}
+		if info.Mode().IsRegular() {
+			specs = append(specs, Spec{ID: e.Name(), File: path})
+		}
+	}
+	return specs, nil
+}
+
 // Store holds the values of a build's secrets in memory. It implements op.Secrets.
 type Store struct {
 	values map[string][]byte
@@ -124,8 +149,11 @@ func (s *Store) Secret(_ context.Context, id string) ([]byte, error) {
 	return v, nil
 }
 
-// Values returns all values, for masking them in logs.
+// Values returns all values, for masking them in logs. A nil store has none.
 func (s *Store) Values() [][]byte {
+	if s == nil {
+		return nil
+	}
 	var all [][]byte
 	for _, v := range s.values {
 		all = append(all, v)

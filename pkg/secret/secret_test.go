@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -102,5 +103,34 @@ func TestParseAgents(t *testing.T) {
 	t.Setenv("SSH_AUTH_SOCK", "")
 	if _, err := secret.ParseAgents([]string{"default"}); err == nil {
 		t.Error("no agent, and no error")
+	}
+}
+
+// A directory looks like a Secret that the kubelet has mounted.
+func TestDir(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "..2026_01"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "..2026_01/npmrc"), []byte("token"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, target := range map[string]string{"..data": "..2026_01", "npmrc": "..data/npmrc", "folder": "..data"} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	specs, err := secret.Dir(dir)
+	if want := []secret.Spec{{ID: "npmrc", File: filepath.Join(dir, "npmrc")}}; err != nil || !slices.Equal(specs, want) {
+		t.Fatalf("got %+v, %v; want %+v", specs, err, want)
+	}
+	if err := os.Symlink("missing", filepath.Join(dir, "dangling")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := secret.Dir(dir); err == nil {
+		t.Error("a dangling link: no error")
+	}
+	if _, err := secret.Dir(filepath.Join(dir, "missing")); err == nil {
+		t.Error("a directory that is missing: no error")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -28,20 +29,21 @@ func TestFailures(t *testing.T) {
 		root       bool
 		code       int
 		message    string
+		reason     string // the result ERROR_REASON, "" where the command line was not understood
 	}{
-		{"a syntax error", from + "COPY\n", nil, false, 1, "Dockerfile:3"},
-		{"an unknown instruction", from + "CPY a b\n", nil, false, 1, "CPY"},
-		{"an unknown flag of an instruction", from + "COPY --nope a b\n", nil, false, 1, "Dockerfile:3"},
-		{"a source that is missing", from + "COPY nothing /\n", nil, false, 1, "Dockerfile:3"},
-		{"a stage that is mistyped", from + "COPY --from=bild /a /\n", nil, false, 1, "bild"},
-		{"an unknown target", from, []string{"--target", "nope"}, false, 1, "nope"},
-		{"a base image that is missing", "FROM " + host + "/no/such:image\n", nil, false, 1, "Dockerfile:1"},
-		{"a RUN that fails", from + "RUN echo before\nRUN exit 42\n", nil, true, 42, "Dockerfile:4"},
-		{"a RUN whose command is missing", from + "RUN [\"/nope\"]\n", nil, true, 127, "Dockerfile:3"},
-		{"an unknown flag", from, []string{"--no-such-flag"}, false, 2, "no-such-flag"},
-		{"an unknown result", from, []string{"--result", "NOPE=x"}, false, 2, "NOPE"},
-		{"a registry that is not there", from + "COPY x /\n", []string{"-t", nobody + "/a:b", "--insecure-registry", nobody}, false, 75, nobody},
-		{"a registry that forbids", from + "COPY x /\n", []string{"-t", forbidden + "/a:b", "--insecure-registry", forbidden}, false, 1, "403"},
+		{"a syntax error", from + "COPY\n", nil, false, 1, "Dockerfile:3", "DockerfileError"},
+		{"an unknown instruction", from + "CPY a b\n", nil, false, 1, "CPY", "DockerfileError"},
+		{"an unknown flag of an instruction", from + "COPY --nope a b\n", nil, false, 1, "Dockerfile:3", "DockerfileError"},
+		{"a source that is missing", from + "COPY nothing /\n", nil, false, 1, "Dockerfile:3", "DockerfileError"},
+		{"a stage that is mistyped", from + "COPY --from=bild /a /\n", nil, false, 1, "bild", "RegistryRefused"},
+		{"an unknown target", from, []string{"--target", "nope"}, false, 1, "nope", "BuildFailed"},
+		{"a base image that is missing", "FROM " + host + "/no/such:image\n", nil, false, 1, "Dockerfile:1", "RegistryRefused"},
+		{"a RUN that fails", from + "RUN echo before\nRUN exit 42\n", nil, true, 42, "Dockerfile:4", "RunFailed"},
+		{"a RUN whose command is missing", from + "RUN [\"/nope\"]\n", nil, true, 127, "Dockerfile:3", "RunFailed"},
+		{"an unknown flag", from, []string{"--no-such-flag"}, false, 2, "no-such-flag", ""},
+		{"an unknown result", from, []string{"--result", "NOPE=x"}, false, 2, "NOPE", "UsageError"},
+		{"a registry that is not there", from + "COPY x /\n", []string{"-t", nobody + "/a:b", "--insecure-registry", nobody}, false, 75, nobody, "RegistryUnavailable"},
+		{"a registry that forbids", from + "COPY x /\n", []string{"-t", forbidden + "/a:b", "--insecure-registry", forbidden}, false, 1, "403", "RegistryRefused"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -66,6 +68,7 @@ func TestFailures(t *testing.T) {
 			if t.Failed() {
 				t.Logf("standard error:\n%s", got.stderr)
 			}
+			checkFailureResults(t, filepath.Join(dir, "results"), tt.reason, tt.message)
 			left, err := os.ReadDir(dir)
 			if err != nil {
 				t.Fatal(err)
@@ -74,6 +77,28 @@ func TestFailures(t *testing.T) {
 				t.Errorf("left behind: %v", left)
 			}
 		})
+	}
+}
+
+// checkFailureResults checks that there are the results that tell of a failure and no others, and removes
+// them.
+func checkFailureResults(t *testing.T, dir, reason, message string) {
+	t.Helper()
+	if reason == "" {
+		return
+	}
+	names, err := os.ReadDir(dir)
+	if err != nil || len(names) != 2 {
+		t.Errorf("the results are %v, %v; want those for errors", names, err)
+	}
+	for name, want := range map[string]string{"ERROR_REASON": reason, "ERROR_MESSAGE": message} {
+		got, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !strings.Contains(string(got), want) {
+			t.Errorf("%s is %q, %v; want %q", name, got, err, want)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Error(err)
 	}
 }
 
