@@ -39,7 +39,7 @@ func (b *Backend) materialize(ctx context.Context, t *tree.Tree) (*treeDir, erro
 		return nil, err
 	}
 	if d := b.take(layers); d != nil {
-		ok, err := b.update(ctx, d, view)
+		ok, err := b.update(ctx, d, view, len(d.layers) == len(layers))
 		if err == nil && ok {
 			d.layers, d.view = layers, view
 			return d, nil
@@ -100,9 +100,10 @@ func (b *Backend) take(layers []layer.Layer) *treeDir {
 	return d
 }
 
-// update turns d into view. It reports false if that must be done from the start, because
-// another process could have changed d meanwhile, or for hard links.
-func (b *Backend) update(ctx context.Context, d *treeDir, view *tree.View) (bool, error) {
+// update turns d into view, which it holds already if it has the same layers. It reports false if
+// that must be done from the start, because another process could have changed d meanwhile, or
+// for hard links.
+func (b *Backend) update(ctx context.Context, d *treeDir, view *tree.View, same bool) (bool, error) {
 	if d.used != b.runs {
 		now, err := scan.Take(ctx, b.inStore(d.name))
 		if err != nil {
@@ -112,8 +113,8 @@ func (b *Backend) update(ctx context.Context, d *treeDir, view *tree.View) (bool
 			return false, nil
 		}
 	}
-	if d.view.Root() == view.Root() {
-		return true, nil
+	if same {
+		return true, nil // and what it looks like is known
 	}
 	d.known = nil
 	err := morph(ctx, b.inStore(d.name), d.view.Root(), view.Root())
