@@ -12,7 +12,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/slipway-build/slipway/pkg/build"
-	"github.com/slipway-build/slipway/pkg/registry"
 	"github.com/slipway-build/slipway/pkg/secret"
 )
 
@@ -80,18 +79,6 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		DigestFile:                 c.String("digest-file"),
 		ImageNameWithDigestFile:    c.String("image-name-with-digest-file"),
 		ImageNameTagWithDigestFile: c.String("image-name-tag-with-digest-file"),
-
-		Registry: registry.Options{
-			UserAgent: "slipway/" + versionString(),
-			Push: registry.Access{
-				PlainHTTP:     c.Bool("insecure"),
-				SkipTLSVerify: c.Bool("skip-tls-verify"),
-			},
-			Pull: registry.Access{
-				PlainHTTP:     c.Bool("insecure-pull"),
-				SkipTLSVerify: c.Bool("skip-tls-verify") || c.Bool("skip-tls-verify-pull"),
-			},
-		},
 	}
 	if c.Bool("quiet") {
 		o.Progress, o.ProgressTo = "quiet", io.Discard
@@ -109,7 +96,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 			o.BuildContexts, err = pairs("build-context", c.StringSlice("build-context"), true)
 			return err
 		},
-		func() error { o.Registry.Hosts, err = registryHosts(c); return err },
+		func() error { o.Registry, err = registryOptions(c); return err },
 		func() error { o.Secrets, err = secrets(c.StringSlice("secret")); return err },
 		func() error { o.Agents, err = secret.ParseAgents(c.StringSlice("ssh")); return err },
 		func() error { o.Epoch, err = epoch(c.String("source-date-epoch")); return err },
@@ -174,30 +161,6 @@ func buildArgs(values []string) (map[string]string, error) {
 		args[name] = value
 	}
 	return args, nil
-}
-
-// registryHosts collects what the flags say about single registries.
-func registryHosts(c *cli.Context) (map[string]registry.Host, error) {
-	certificates, err := pairs("registry-certificate", c.StringSlice("registry-certificate"), true)
-	if err != nil {
-		return nil, err
-	}
-	hosts := map[string]registry.Host{}
-	change := func(name string, f func(*registry.Host)) {
-		h := hosts[name]
-		f(&h)
-		hosts[name] = h
-	}
-	for _, name := range c.StringSlice("insecure-registry") {
-		change(name, func(h *registry.Host) { h.PlainHTTP = true })
-	}
-	for _, name := range c.StringSlice("skip-tls-verify-registry") {
-		change(name, func(h *registry.Host) { h.SkipTLSVerify = true })
-	}
-	for name, file := range certificates {
-		change(name, func(h *registry.Host) { h.CAFile = file })
-	}
-	return hosts, nil
 }
 
 func pairs(flag string, values []string, needValue bool) (map[string]string, error) {
