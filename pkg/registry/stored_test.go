@@ -110,7 +110,7 @@ func TestStoredRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var deep v1.ImageIndex = indexOf(mutate.IndexAddendum{Add: image})
+	deep := indexOf(mutate.IndexAddendum{Add: image})
 	for range 5 {
 		deep = indexOf(mutate.IndexAddendum{Add: deep})
 	}
