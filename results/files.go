@@ -91,11 +91,16 @@ func (f *Files) Check() error {
 	return err
 }
 
-// Write writes the outcome of a build that succeeded: the results of image, those in extra,
-// and Kaniko's files. It is called once, after everything else a build does. When it fails,
+// Write writes the outcome of a build that succeeded: the results of image, those in extra, what
+// it has no value for as empty ones, and Kaniko's files. It is called once, after everything else a build does. When it fails,
 // it has removed what it wrote. The warnings are for the user, and are given also with an
 // error.
 func (f *Files) Write(ctx context.Context, image Image, extra ...Result) (warnings []string, err error) {
+	for _, name := range []string{SBOMBlobURL, ErrorReason, ErrorMessage} {
+		if !slices.ContainsFunc(extra, func(r Result) bool { return r.Name == name }) {
+			extra = append(extra, Result{Name: name})
+		}
+	}
 	all, err := f.files(image, extra...)
 	if err != nil {
 		return nil, err

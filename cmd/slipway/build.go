@@ -10,11 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/urfave/cli/v2"
 
 	"github.com/slipway-build/slipway/pkg/build"
-	"github.com/slipway-build/slipway/pkg/registry"
 	"github.com/slipway-build/slipway/pkg/secret"
 )
 
@@ -85,18 +83,6 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		DigestFile:                 c.String("digest-file"),
 		ImageNameWithDigestFile:    c.String("image-name-with-digest-file"),
 		ImageNameTagWithDigestFile: c.String("image-name-tag-with-digest-file"),
-
-		Registry: registry.Options{
-			UserAgent: "slipway/" + versionString(),
-			Push: registry.Access{
-				PlainHTTP:     c.Bool("insecure") || !c.Bool("tls-verify"),
-				SkipTLSVerify: c.Bool("skip-tls-verify") || !c.Bool("tls-verify"),
-			},
-			Pull: registry.Access{
-				PlainHTTP:     c.Bool("insecure-pull") || !c.Bool("tls-verify"),
-				SkipTLSVerify: c.Bool("skip-tls-verify") || c.Bool("skip-tls-verify-pull") || !c.Bool("tls-verify"),
-			},
-		},
 	}
 	if c.Bool("quiet") {
 		o.Progress, o.ProgressTo = "quiet", io.Discard
@@ -114,12 +100,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 			o.BuildContexts, err = pairs("build-context", c.StringSlice("build-context"), true)
 			return err
 		},
-		func() error { o.Registry.Hosts, err = registryHosts(c); return err },
-		func() error {
-			o.Registry.CAFiles, err = certificates(c.String("registry-certificates-dir"))
-			return err
-		},
-		func() error { o.Registry.Keychain, err = keychain(c.String("docker-config")); return err },
+		func() error { o.Registry, err = registryOptions(c); return err },
 		func() error { o.Secrets, err = secrets(c.StringSlice("secret"), c.String("secrets-dir")); return err },
 		func() error { o.Agents, err = secret.ParseAgents(c.StringSlice("ssh")); return err },
 		func() error { o.Epoch, err = epoch(c.String("source-date-epoch")); return err },
@@ -186,33 +167,6 @@ func buildArgs(values []string) (map[string]string, error) {
 	return args, nil
 }
 
-// registryHosts collects what the flags say about single registries.
-func registryHosts(c *cli.Context) (map[string]registry.Host, error) {
-	certificates, err := pairs("registry-certificate", c.StringSlice("registry-certificate"), true)
-	if err != nil {
-		return nil, err
-	}
-	hosts := map[string]registry.Host{}
-	change := func(name string, f func(*registry.Host)) {
-		h := hosts[name]
-		f(&h)
-		hosts[name] = h
-	}
-	for _, name := range c.StringSlice("insecure-registry") {
-		change(name, func(h *registry.Host) { h.PlainHTTP = true })
-	}
-	for _, name := range c.StringSlice("skip-tls-verify-registry") {
-		change(name, func(h *registry.Host) { h.SkipTLSVerify = true })
-	}
-	for name, file := range certificates {
-		if dir := c.String("registry-certificates-dir"); !filepath.IsAbs(file) {
-			file = filepath.Join(dir, file)
-		}
-		change(name, func(h *registry.Host) { h.CAFile = file })
-	}
-	return hosts, nil
-}
-
 func pairs(flag string, values []string, needValue bool) (map[string]string, error) {
 	m := map[string]string{}
 	for _, v := range values {
@@ -252,36 +206,6 @@ func secrets(values []string, dir string) ([]secret.Spec, error) {
 		}
 	}
 	return specs, nil
-}
-
-// keychain asks the configuration at path first, if there is one, and then the usual places.
-func keychain(path string) (authn.Keychain, error) {
-	if path == "" {
-		return nil, nil
-	}
-	k, err := registry.ConfigKeychain(path)
-	if err != nil {
-		return nil, err
-	}
-	return authn.NewMultiKeychain(k, authn.DefaultKeychain), nil
-}
-
-// certificates lists the files of a directory that hold certificates.
-func certificates(dir string) ([]string, error) {
-	if dir == "" {
-		return nil, nil
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, fmt.Errorf("registry certificates: %w", err)
-	}
-	var files []string
-	for _, e := range entries {
-		if ext := filepath.Ext(e.Name()); ext == ".crt" || ext == ".pem" {
-			files = append(files, filepath.Join(dir, e.Name()))
-		}
-	}
-	return files, nil
 }
 
 func epoch(value string) (*time.Time, error) {

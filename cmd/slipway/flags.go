@@ -5,7 +5,13 @@ import "github.com/urfave/cli/v2"
 // buildFlags lists the flags of "slipway build". Where Docker and Kaniko have different names for a
 // thing, both work.
 func buildFlags() []cli.Flag {
-	return concat(inputFlags(), outputFlags(), runFlags(), registryFlags(), resultFlags(), displayFlags())
+	return withLists(inputFlags(), outputFlags(), runFlags(), registryFlags(), resultFlags(), dockerResultFlags(), displayFlags())
+}
+
+// withLists adds the flags for lists to the others.
+func withLists(groups ...[]cli.Flag) []cli.Flag {
+	all := concat(groups...)
+	return append(all, listHelp(all)...)
 }
 
 func concat(groups ...[]cli.Flag) []cli.Flag {
@@ -39,7 +45,7 @@ func inputFlags() []cli.Flag {
 func outputFlags() []cli.Flag {
 	const category = "Where it goes"
 	return []cli.Flag{
-		&cli.StringSliceFlag{Category: category, Name: "tag", Aliases: []string{"t", "destination", "d"}, Usage: "`REFERENCE` to push the image to"},
+		tagFlag(category, "`REFERENCE` to push the image to"),
 		&cli.BoolFlag{Category: category, Name: "push", Usage: "push to the tags although there is an --output; without one, tags are pushed anyway"},
 		&cli.BoolFlag{Category: category, Name: "no-push", EnvVars: []string{"KANIKO_NO_PUSH"}, Usage: "push nothing"},
 		&cli.StringSliceFlag{Category: category, Name: "output", Aliases: []string{"o"}, Usage: "`TYPE=…,DEST=…`: registry, oci, docker, tar or local, as docker buildx has them"},
@@ -48,6 +54,10 @@ func outputFlags() []cli.Flag {
 		&cli.StringFlag{Category: category, Name: "compression", Value: "gzip", Usage: "of new layers: gzip, zstd or none"},
 		&cli.IntFlag{Category: category, Name: "compression-level", Usage: "1 to 9 for gzip, 1 to 22 for zstd (default: the algorithm's)"},
 	}
+}
+
+func tagFlag(category, usage string) cli.Flag {
+	return &cli.StringSliceFlag{Category: category, Name: "tag", Aliases: []string{"t", "destination", "d"}, Usage: usage}
 }
 
 func stateDirFlag(category string) cli.Flag {
@@ -95,6 +105,13 @@ func resultFlags() []cli.Flag {
 		&cli.StringFlag{Category: category, Name: "digest-file", Usage: "write the image's digest to `FILE`"},
 		&cli.StringFlag{Category: category, Name: "image-name-with-digest-file", Usage: "write one line repository@digest for each tag to `FILE`"},
 		&cli.StringFlag{Category: category, Name: "image-name-tag-with-digest-file", Usage: "write one line repository:tag@digest for each tag to `FILE`"},
+	}
+}
+
+// dockerResultFlags are those for what only a build knows.
+func dockerResultFlags() []cli.Flag {
+	const category = "Results"
+	return []cli.Flag{
 		&cli.StringFlag{Category: category, Name: "iidfile", Usage: "write the digest of the image's config to `FILE`, as docker build does"},
 		&cli.StringFlag{Category: category, Name: "metadata-file", Usage: "write what was built as JSON to `FILE`, as docker buildx does"},
 	}

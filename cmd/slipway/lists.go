@@ -33,6 +33,21 @@ func listFlags() map[string]string {
 	}
 }
 
+// listHelp are the list flags for the values of others, as --help shows them; expandLists takes them
+// before they are parsed.
+func listHelp(others []cli.Flag) []cli.Flag {
+	var flags []cli.Flag
+	for _, f := range others {
+		for list, single := range listFlags() {
+			if slices.Contains(f.Names(), single) {
+				flags = append(flags, &cli.StringSliceFlag{Category: "Lists, for Tekton and Argo", Name: list, Usage: "all values of --" + single + ", as further arguments or as =JSON"})
+			}
+		}
+	}
+	slices.SortFunc(flags, func(a, b cli.Flag) int { return strings.Compare(a.Names()[0], b.Names()[0]) })
+	return append(flags, &cli.StringSliceFlag{Category: "Lists, for Tekton and Argo", Name: extraArgs, Usage: "further flags, in the same forms"})
+}
+
 // expandLists replaces the list flags that cmd knows in args.
 func expandLists(cmd *cli.Command, args []string) ([]string, error) {
 	var out, extra []string
@@ -40,6 +55,9 @@ func expandLists(cmd *cli.Command, args []string) ([]string, error) {
 	open := "" // the list that elements belong to
 	add := func(list, element string) error {
 		switch {
+		case element == "" && list == "images":
+			// The result of a leg that failed: leaving it out would lose a platform.
+			return fmt.Errorf("--%s has an empty element", list)
 		case element == "":
 			return nil // as every flag, unset
 		case list == extraArgs:

@@ -63,12 +63,28 @@ func TestExpandLists(t *testing.T) {
 	}
 }
 
-// Every list flag but the one for images is one of build's.
+func TestExpandImages(t *testing.T) {
+	cmd := newApp(nil, nil, nil).Command("index")
+	for _, args := range [][]string{{"--images", "a@sha256:1", "b"}, {`--images=["a@sha256:1","b"]`}} {
+		got, err := expandLists(cmd, args)
+		if want := []string{"--image=a@sha256:1", "--image=b"}; err != nil || !slices.Equal(got, want) {
+			t.Errorf("%q became %q, %v; want %q", args, got, err, want)
+		}
+	}
+	for _, args := range [][]string{{"--images", "a", ""}, {`--images=["a",""]`}} {
+		if _, err := expandLists(cmd, args); err == nil || !strings.Contains(err.Error(), "empty element") {
+			t.Errorf("%q: error is %v; an empty reference is a leg that failed", args, err)
+		}
+	}
+}
+
 func TestListFlagsAreKnown(t *testing.T) {
-	cmd := newApp(nil, nil, nil).Command("build")
+	app := newApp(nil, nil, nil)
 	for name := range listFlags() {
-		if _, ok := knownList(cmd, "--"+name); !ok && name != "images" {
-			t.Errorf("--%s stands for no flag of build", name)
+		_, build := knownList(app.Command("build"), "--"+name)
+		_, index := knownList(app.Command("index"), "--"+name)
+		if !build && !index {
+			t.Errorf("--%s stands for no flag", name)
 		}
 	}
 }

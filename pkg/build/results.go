@@ -30,8 +30,7 @@ func (s *session) writeResults(ctx context.Context, r *Result) error {
 	if !delivered.Pushed {
 		delivered.Destinations = s.Tags // Kaniko's files name them all the same
 	}
-	warnings, err := files.Write(ctx, delivered, results.Result{Name: results.SBOMBlobURL},
-		results.Result{Name: results.ErrorReason}, results.Result{Name: results.ErrorMessage})
+	warnings, err := files.Write(ctx, delivered)
 	for _, w := range warnings {
 		s.display.Warn(progress.Warning{Level: 1, Short: w})
 	}

@@ -51,14 +51,20 @@ func ParseAnnotationKey(key, value string) (Annotation, error) {
 // flagTarget is one target of the --annotation flag: TARGET["["PLATFORM"]"].
 var flagTarget = regexp.MustCompile(`^([a-z-]+)(?:\[([A-Za-z0-9_/-]+)\])?$`)
 
-// ParseAnnotation reads the --annotation flag as buildx has it: "KEY=VALUE", or with targets in
-// front, "index,manifest[linux/amd64]:KEY=VALUE".
-func ParseAnnotation(s string) ([]Annotation, error) {
+// ParseAnnotation reads the --annotation flag as buildx has it: "KEY=VALUE", which is for the
+// manifest, or with targets in front, "index,manifest[linux/amd64]:KEY=VALUE".
+func ParseAnnotation(s string) ([]Annotation, error) { return parseAnnotation(s, OnManifest) }
+
+// ParseIndexAnnotation is ParseAnnotation where an index is made and no manifest: "KEY=VALUE" is
+// for the index.
+func ParseIndexAnnotation(s string) ([]Annotation, error) { return parseAnnotation(s, OnIndex) }
+
+func parseAnnotation(s string, otherwise AnnotationTarget) ([]Annotation, error) {
 	key, value, ok := strings.Cut(s, "=")
 	if !ok {
 		return nil, fmt.Errorf("annotation %q is not of the form [TARGET[,TARGET…]:]KEY=VALUE", s)
 	}
-	targets := "manifest"
+	targets := string(otherwise)
 	if t, k, ok := strings.Cut(key, ":"); ok {
 		targets, key = t, k
 	}

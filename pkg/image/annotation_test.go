@@ -32,6 +32,21 @@ func TestParseAnnotation(t *testing.T) {
 	}
 }
 
+// Where there is only an index, that is what is meant if nothing is said.
+func TestParseIndexAnnotation(t *testing.T) {
+	for in, want := range map[string][]Annotation{
+		"k=v":                                    {{OnIndex, "", "k", "v"}},
+		"manifest-descriptor[linux/amd64]:k=v:w": {{OnManifestDescriptor, "linux/amd64", "k", "v:w"}},
+		"manifest:k=v":                           {{OnManifest, "", "k", "v"}},
+		"k":                                      nil,
+	} {
+		got, err := ParseIndexAnnotation(in)
+		if (err == nil) != (want != nil) || !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: got %v, %v, want %v", in, got, err, want)
+		}
+	}
+}
+
 func TestParseAnnotationKey(t *testing.T) {
 	for in, want := range map[string]Annotation{
 		"annotation.k":                                   {OnManifest, "", "k", "v"},

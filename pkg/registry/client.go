@@ -35,6 +35,8 @@ type Client struct {
 	layouts  memo[string, source]
 	images   memo[imageKey, *Image]
 	layers   memo[layerKey, layer.Layer]
+
+	manifests memo[manifestKey, storedManifest] // see Open
 }
 
 // New returns the client of one build, which ends with ctx. Nothing is contacted yet.

@@ -128,15 +128,23 @@ func pick(ctx context.Context, src source, desc v1.Descriptor, raw []byte, p op.
 		return pickFromIndex(ctx, src, raw, p, depth)
 	case desc.MediaType.IsImage():
 		return readImage(ctx, src, desc, raw)
-	case desc.MediaType.IsSchema1():
-		return nil, failure(Unsupported, "it is in Docker's schema 1 format, which was replaced in 2015: pull and push it once with a current tool to convert it")
 	}
-	return nil, failure(Unsupported, "%q is not the media type of a container image", desc.MediaType)
+	return nil, unsupportedType(desc.MediaType)
 }
+
+// unsupportedType says what is wrong with a manifest that is neither an image's nor an index's.
+func unsupportedType(mt types.MediaType) error {
+	if mt.IsSchema1() {
+		return failure(Unsupported, "it is in Docker's schema 1 format, which was replaced in 2015: pull and push it once with a current tool to convert it")
+	}
+	return failure(Unsupported, "%q is not the media type of a container image", mt)
+}
+
+func tooDeep() error { return fmt.Errorf("indexes are nested more than %d deep", maxNesting) }
 
 func pickFromIndex(ctx context.Context, src source, raw []byte, p op.Platform, depth int) (*Image, error) {
 	if depth >= maxNesting {
-		return nil, fmt.Errorf("indexes are nested more than %d deep", maxNesting)
+		return nil, tooDeep()
 	}
 	var index v1.IndexManifest
 	if err := json.Unmarshal(raw, &index); err != nil {
@@ -196,18 +204,28 @@ func readImage(ctx context.Context, src source, desc v1.Descriptor, raw []byte) 
 	return img, nil
 }
 
-// blob is a layer blob of a source: a partial.CompressedLayer that also knows its descriptor and
-// diffID.
+// blob is a blob of a source that an image consists of: a partial.CompressedLayer that also knows
+// its descriptor. ctx bounds its reading.
 type blob struct {
-	ctx    context.Context
-	src    source
-	desc   v1.Descriptor
+	ctx  context.Context
+	src  source
+	desc v1.Descriptor
+}
+
+// layerBlob is a blob that is known to be a filesystem layer.
+type layerBlob struct {
+	*blob
 	diffID v1.Hash
 }
 
 // newBlob makes a lazy layer. ctx bounds its reading.
 func newBlob(ctx context.Context, src source, desc v1.Descriptor, diffID v1.Hash) (v1.Layer, error) {
-	l, err := partial.CompressedToLayer(&blob{ctx, src, desc, diffID})
+	return mountable(src, &layerBlob{&blob{ctx, src, desc}, diffID})
+}
+
+// mountable makes a layer of a blob, which knows the registry that can mount it.
+func mountable(src source, b partial.CompressedLayer) (v1.Layer, error) {
+	l, err := partial.CompressedToLayer(b)
 	if err != nil {
 		return nil, err
 	}
@@ -217,8 +235,9 @@ func newBlob(ctx context.Context, src source, desc v1.Descriptor, diffID v1.Hash
 	return l, nil
 }
 
+func (b *layerBlob) DiffID() (v1.Hash, error) { return b.diffID, nil }
+
 func (b *blob) Digest() (v1.Hash, error)            { return b.desc.Digest, nil }
-func (b *blob) DiffID() (v1.Hash, error)            { return b.diffID, nil }
 func (b *blob) Size() (int64, error)                { return b.desc.Size, nil }
 func (b *blob) MediaType() (types.MediaType, error) { return b.desc.MediaType, nil }
 func (b *blob) Descriptor() (*v1.Descriptor, error) { return &b.desc, nil }

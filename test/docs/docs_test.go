@@ -102,14 +102,14 @@ func TestMakeTargets(t *testing.T) {
 	}
 }
 
-// flagsOf gives the flags that "slipway build --help" lists, without dashes.
-func flagsOf(t *testing.T) []string {
+// flagsOf gives the flags that the help of a command lists, without dashes.
+func flagsOf(t *testing.T, command string) []string {
 	t.Helper()
 	binary, err := testbin.Build(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	help, err := exec.CommandContext(t.Context(), binary, "build", "--help").Output()
+	help, err := exec.CommandContext(t.Context(), binary, command, "--help").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,15 +123,40 @@ func flagsOf(t *testing.T) []string {
 			flags = append(flags, m[1])
 		}
 	}
-	if len(flags) < 30 {
+	if len(flags) < 10 {
 		t.Fatalf("--help lists only %d flags:\n%s", len(flags), help)
 	}
 	return flags
 }
 
+// shownFlag matches a flag in text.
+func shownFlag() *regexp.Regexp { return regexp.MustCompile("[`\\s\"]--?([a-z][a-z-]*)") }
+
+// The page of slipway index shows its flags, all of them and no others.
+func TestIndexFlags(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(top, "docs", "index-command.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var shown []string
+	for _, m := range shownFlag().FindAllStringSubmatch(string(text), -1) {
+		shown = append(shown, m[1])
+	}
+	known := flagsOf(t, "index")
+	for _, f := range shown {
+		if !slices.Contains(known, f) {
+			t.Errorf("index-command.md shows the flag %s, which slipway index does not have", f)
+		}
+	}
+	for _, f := range known {
+		if !slices.Contains(shown, f) && f != "help" && f != "h" {
+			t.Errorf("index-command.md does not describe the flag %s", f)
+		}
+	}
+}
+
 func TestFlags(t *testing.T) {
-	known := flagsOf(t)
-	flag := regexp.MustCompile("[`\\s\"]--?([a-z][a-z-]*)")
+	known := flagsOf(t, "build")
 	// Flags of a Dockerfile's instructions are not ours.
 	instruction := regexp.MustCompile("(?:RUN|COPY|ADD|FROM) --[a-z]+")
 	call := regexp.MustCompile(`slipway build|slipway --|/usr/local/bin/slipway`)
@@ -157,7 +182,7 @@ func TestFlags(t *testing.T) {
 				line = command
 			}
 			line = instruction.ReplaceAllString(line, "")
-			for _, m := range flag.FindAllStringSubmatch(line, -1) {
+			for _, m := range shownFlag().FindAllStringSubmatch(line, -1) {
 				documented[m[1]] = true
 				if !slices.Contains(known, m[1]) {
 					t.Errorf("%s shows the flag %s, which slipway build does not have: %s", page, m[1], strings.TrimSpace(line))
