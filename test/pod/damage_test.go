@@ -131,6 +131,16 @@ func harms() []harm {
 			name: "/usr becomes a link", own: []string{"usr", "usr2/", "usr2/bin/"},
 			dockerfile: "FROM base\nRUN mv /usr /usr2 && ln -s usr2 /usr\n",
 		},
+		{
+			name: "/var becomes a link", only: "namespace", own: []string{"var", "var2/", "var2/tmp/"},
+			dockerfile: "FROM base\nRUN mv /var /var2 && ln -s var2 /var\n",
+		},
+		{
+			// The token of the pod's service account is mounted deep in it.
+			name: "/var becomes a link", only: "inplace", code: 77,
+			dockerfile: "FROM base\nRUN mv /var /var2 && ln -s var2 /var\n",
+			message:    `slipway: Dockerfile:2: moving /var to /var2 is not possible with isolation "inplace": the pod has something mounted in it`,
+		},
 	}
 }
 
