@@ -55,11 +55,11 @@ func (r *Report) Works() bool {
 
 // Examine tries all backends with the state directory that builds would use.
 func Examine(ctx context.Context, stateDir string) (*Report, error) {
-	inNamespaces, err := tryNamespace(ctx, stateDir)
+	inNamespaces, noState, err := tryNamespace(ctx, stateDir)
 	if err != nil {
 		return nil, err
 	}
-	inPlace, err := verdict(inplace.Name, inplace.Probe(ctx))
+	inPlace, err := tryInPlace(ctx, noState)
 	if err != nil {
 		return nil, err
 	}
@@ -82,17 +82,28 @@ func verdict(name string, err error) (Backend, error) {
 	return Backend{}, err
 }
 
-func tryNamespace(ctx context.Context, stateDir string) (_ Backend, err error) {
-	st, err := state.Open(stateDir)
-	if err != nil {
-		return Backend{Name: namespace.Name, Reason: err.Error()}, nil
+// tryNamespace also says what is wrong with the state directory, without which nothing works.
+func tryNamespace(ctx context.Context, stateDir string) (_ Backend, noState, err error) {
+	st, noState := state.Open(stateDir)
+	if noState != nil {
+		return Backend{Name: namespace.Name, Reason: noState.Error()}, noState, nil
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
 	dir, err := st.TempDir("doctor-")
 	if err != nil {
-		return Backend{}, err
+		return Backend{}, nil, err
 	}
-	return verdict(namespace.Name, namespace.Probe(ctx, dir))
+	b, err := verdict(namespace.Name, namespace.Probe(ctx, dir))
+	return b, nil, err
+}
+
+// tryInPlace tries what the pod allows; noState is what is wrong with the state directory, nil for nothing.
+func tryInPlace(ctx context.Context, noState error) (Backend, error) {
+	b, err := verdict(inplace.Name, inplace.Probe(ctx))
+	if b.Works && noState != nil {
+		b = Backend{Name: inplace.Name, Reason: noState.Error()}
+	}
+	return b, err
 }
 
 // facts lists what is known about the pod. What can't be read says so.

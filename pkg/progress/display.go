@@ -98,11 +98,11 @@ type Warning struct {
 	Location op.Location
 }
 
-// Warn shows a warning.
+// Warn shows a warning. BuildKit's displays drop one that belongs to no vertex, so it gets one.
 func (d *Display) Warn(w Warning) {
-	out := &client.VertexWarning{Vertex: digest.Digest(w.Vertex), Level: w.Level, Short: []byte(w.Short), URL: w.URL}
+	out := &client.VertexWarning{Vertex: digest.Digest(w.Vertex), Level: w.Level, Short: mask([]byte(w.Short), d.secrets), URL: w.URL}
 	for _, line := range w.Detail {
-		out.Detail = append(out.Detail, []byte(line))
+		out.Detail = append(out.Detail, mask([]byte(line), d.secrets))
 	}
 	if w.Location.Start > 0 {
 		out.SourceInfo = &pb.SourceInfo{Filename: w.Location.Filename, Data: w.Location.Data}
@@ -111,16 +111,29 @@ func (d *Display) Warn(w Warning) {
 			End:   &pb.Position{Line: int32(w.Location.End)},
 		}}
 	}
+	if w.Vertex != "" {
+		d.send(&client.SolveStatus{Warnings: []*client.VertexWarning{out}})
+		return
+	}
+	v := d.vertex("warning")
+	out.Vertex = v.Digest
+	d.started(v)
 	d.send(&client.SolveStatus{Warnings: []*client.VertexWarning{out}})
+	d.completed(v, false, nil)
 }
 
-// Step shows f as a step of its own, such as "pushing …".
-func (d *Display) Step(ctx context.Context, name string, f func(ctx context.Context, log io.Writer) error) error {
+// vertex is a new one that is not an operation's.
+func (d *Display) vertex(name string) *client.Vertex {
 	d.mu.Lock()
 	d.steps++
 	id := sha256.Sum256(fmt.Appendf(nil, "step %d %s", d.steps, name))
 	d.mu.Unlock()
-	v := &client.Vertex{Digest: digest.NewDigestFromBytes(digest.SHA256, id[:]), Name: name}
+	return &client.Vertex{Digest: digest.NewDigestFromBytes(digest.SHA256, id[:]), Name: name}
+}
+
+// Step shows f as a step of its own, such as "pushing …".
+func (d *Display) Step(ctx context.Context, name string, f func(ctx context.Context, log io.Writer) error) error {
+	v := d.vertex(name)
 	d.started(v)
 	log := d.stream(v.Digest, 2)
 	err := f(ctx, log)

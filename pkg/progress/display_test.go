@@ -106,3 +106,22 @@ func TestSecretInAnErrorIsMasked(t *testing.T) {
 		t.Errorf("got:\n%s", out)
 	}
 }
+
+func TestWarningsOfNoVertexAreShown(t *testing.T) {
+	var out bytes.Buffer
+	d, err := progress.New(&out, "plain", [][]byte{[]byte("hunter22")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, short := range []string{"the roof leaks", "hunter22 is wet"} {
+		d.Warn(progress.Warning{Level: 1, Short: short})
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{" WARN: the roof leaks\n", " WARN: *** is wet\n"} {
+		if strings.Count(out.String(), want) != 1 {
+			t.Errorf("%q is not there once in:\n%s", want, &out)
+		}
+	}
+}

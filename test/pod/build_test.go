@@ -3,7 +3,6 @@ package pod_test
 import (
 	"archive/tar"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -47,48 +46,11 @@ func slipwaySpec(t *testing.T, shape pod.Shape, dockerfile string, flags ...stri
 // its regular files.
 func entries(t *testing.T, dir string) (lines []string, contents map[string]string) {
 	t.Helper()
-	index, err := layout.ImageIndexFromPath(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest, err := index.IndexManifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	image, err := index.Image(manifest.Manifests[0].Digest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := validate.Image(image); err != nil {
-		t.Error(err)
-	}
-	layers, err := image.Layers()
-	if err != nil {
-		t.Fatal(err)
-	}
 	contents = map[string]string{}
-	for _, l := range layers {
-		r, err := l.Uncompressed()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for tr := tar.NewReader(r); ; {
-			h, err := tr.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			lines = append(lines, strings.Join([]string{h.FileInfo().Mode().String(), owner(h), h.Name}, " "))
-			data, err := io.ReadAll(tr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			contents[h.Name] = string(data)
-		}
-		r.Close()
-	}
+	eachEntry(t, readImage(t, dir), func(_ int, h *tar.Header, data []byte) {
+		lines = append(lines, strings.Join([]string{h.FileInfo().Mode().String(), owner(h), h.Name}, " "))
+		contents[h.Name] = string(data)
+	})
 	return lines, contents
 }
 
@@ -136,9 +98,7 @@ func TestBuildWithRun(t *testing.T) {
 			if result.ExitCode != 0 {
 				t.Fatalf("exit code %d\n%s%s", result.ExitCode, result.Stdout, result.Stderr)
 			}
-			for _, c := range result.RootDiff {
-				t.Errorf("the container's root changed: %s", c)
-			}
+			sameAsBefore(t, result)
 			lines, contents := entries(t, image)
 			want := []string{
 				"drwxr-xr-x root:root result/", "-rw-r--r-- root:root result/all",
@@ -165,9 +125,7 @@ func TestBuildWithoutRun(t *testing.T) {
 			if result.ExitCode != 0 {
 				t.Fatalf("exit code %d\n%s%s", result.ExitCode, result.Stdout, result.Stderr)
 			}
-			for _, c := range result.RootDiff {
-				t.Errorf("the container's root changed: %s", c)
-			}
+			sameAsBefore(t, result)
 			lines, contents := entries(t, image)
 			if last := lines[len(lines)-1]; last != "-rw-r----- demo:demo copied" || contents["copied"] != "from the context\n" {
 				t.Errorf("the image ends with %s, which holds %q", last, contents["copied"])
@@ -195,12 +153,8 @@ func TestRunRefused(t *testing.T) {
 			if !strings.Contains(result.Stderr, test.want) {
 				t.Errorf("the message does not say %q:\n%s", test.want, result.Stderr)
 			}
-			for _, c := range result.RootDiff {
-				t.Errorf("the container's root changed: %s", c)
-			}
-			if _, err := os.Stat(image); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("an image is there: %v", err)
-			}
+			sameAsBefore(t, result)
+			noImage(t, image)
 		})
 	}
 }
@@ -232,12 +186,8 @@ func TestTerminate(t *testing.T) {
 			if result.ExitCode != 128+int(syscall.SIGTERM) {
 				t.Errorf("exit code %d\n%s", result.ExitCode, result.Stderr)
 			}
-			for _, c := range result.RootDiff {
-				t.Errorf("the container's root changed: %s", c)
-			}
-			if _, err := os.Stat(image); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("an image is there: %v", err)
-			}
+			sameAsBefore(t, result)
+			noImage(t, image)
 		})
 	}
 }

@@ -34,7 +34,7 @@ func (c *container) mountAll(spec *Spec) ([]specs.Mount, error) {
 		m.userns = namespace
 		m.shift = shift
 	}
-	if err := m.root(spec.Rootfs, c.rootfs()); err != nil {
+	if err := m.root(spec.Rootfs, c.rootfs(), spec.RootSize); err != nil {
 		return nil, err
 	}
 	mounts, err := m.nodeFiles(c.files(), spec.Shape.ReadOnlyRoot)
@@ -71,9 +71,14 @@ type mounter struct {
 	shift  int
 }
 
-// root mounts an image's files, and above them an empty directory for changes.
-func (m *mounter) root(image, target string) error {
-	lower, upper, work := filepath.Join(m.dir, "lower"), filepath.Join(m.dir, "upper"), filepath.Join(m.dir, "work")
+// root mounts an image's files, and above them an empty directory for changes, of size bytes if
+// that is not 0.
+func (m *mounter) root(image, target string, size int64) error {
+	writable := filepath.Join(m.dir, "writable")
+	if err := m.writable(writable, size); err != nil {
+		return err
+	}
+	lower, upper, work := filepath.Join(m.dir, "lower"), filepath.Join(writable, "upper"), filepath.Join(writable, "work")
 	for _, dir := range []string{upper, work, target} {
 		if err := m.directory(dir, 0o755); err != nil {
 			return err
@@ -103,6 +108,14 @@ func (m *mounter) root(image, target string) error {
 		return fmt.Errorf("mounting the root filesystem: %w", err)
 	}
 	return nil
+}
+
+// writable makes the directory for the container's own changes.
+func (m *mounter) writable(path string, size int64) error {
+	if size == 0 {
+		return m.directory(path, 0o755)
+	}
+	return m.tmpfs(path, fmt.Sprintf("mode=755,size=%d", size))
 }
 
 // volume makes a volume ready to be bound to its place.

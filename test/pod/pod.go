@@ -40,6 +40,9 @@ type Spec struct {
 	Memory int64
 	// HostNetwork is hostNetwork: true. Kubernetes forbids it together with a user namespace.
 	HostNetwork bool
+	// RootSize is how many bytes the container can write to its root filesystem, 0 for as many
+	// as the node has.
+	RootSize int64
 	// DiffRoot asks for Result.RootDiff.
 	DiffRoot bool
 }

@@ -3,6 +3,7 @@ package isolationtest
 import (
 	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"github.com/slipway-build/slipway/pkg/layer"
 )
@@ -20,7 +21,7 @@ const (
 
 // fileCases change files in every way there is and expect the layer that says so.
 func fileCases() []testCase {
-	return append(append(contentCases(), replaceCases()...), kindCases()...)
+	return slices.Concat(contentCases(), replaceCases(), turnCases(), kindCases(), linkCases())
 }
 
 func contentCases() []testCase {

@@ -51,6 +51,9 @@ func (s *Swap) Enter(name string, pins []string) ([]Conflict, error) {
 	}
 	s.pins = NewPins(pins...)
 	j := &journal{Phase: hiding, Tree: name, Pins: pins}
+	if err := s.takeBallast(); err != nil {
+		return nil, fmt.Errorf("exchanging the root: %w", err)
+	}
 	if err := s.write(j); err != nil {
 		return nil, fmt.Errorf("exchanging the root: %w", err)
 	}
@@ -331,6 +334,9 @@ func (s *Swap) checkMounts() error {
 }
 
 func (s *Swap) undo(lost *[]string) error {
+	if err := s.dropBallast(); err != nil {
+		return err
+	}
 	if err := s.cleanUp(); err != nil {
 		return err
 	}

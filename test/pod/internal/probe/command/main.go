@@ -6,6 +6,8 @@
 //	probe wait              says "waiting", then ends with status 3 at SIGTERM
 //	probe write FILE        copies its standard input to a file
 //	probe spoil             changes the root filesystem in various ways
+//	probe interrupt SIGNAL TRIES SEED OUTPUT COMMAND…
+//	                        interrupts a build at many moments, and prints what became of it
 package main
 
 import (
@@ -45,8 +47,30 @@ func run(args []string) error {
 		return wait()
 	case len(args) == 1 && args[0] == "spoil":
 		return spoil()
+	case len(args) >= 6 && args[0] == "interrupt":
+		return interrupt(args[1:])
 	}
 	return fmt.Errorf("unknown arguments %q", args)
+}
+
+func interrupt(args []string) error {
+	signal, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	tries, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	seed, err := strconv.ParseUint(args[2], 10, 64)
+	if err != nil {
+		return err
+	}
+	report, err := probe.Interrupt(syscall.Signal(signal), tries, seed, args[3], args[4:])
+	if err != nil {
+		return err
+	}
+	return report.Write()
 }
 
 func hog(size string) error {
