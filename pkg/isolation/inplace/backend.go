@@ -29,6 +29,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/child"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/swap"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
 	"github.com/slipway-build/slipway/pkg/state"
 )
 
@@ -224,7 +225,7 @@ func keepRootTimes(path string, change func() error) error {
 		return err
 	}
 	defer unix.Close(fd)
-	return keepTimes(fd, change)
+	return rootpath.KeepTimes(fd, change)
 }
 
 // tell passes a note on, once.

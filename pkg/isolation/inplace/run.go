@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/scan"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/swap"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
@@ -68,7 +69,7 @@ type run struct {
 	stuck bool
 
 	rootFD int
-	stubs  stubs
+	stubs  rootpath.Stubs
 	placed []placement
 	// anchors are open while the process runs.
 	anchors []anchor
@@ -221,7 +222,7 @@ func (r *run) occupy(ctx context.Context) (err error) {
 		return fmt.Errorf("isolation: %w", err)
 	}
 	defer unix.Close(r.rootFD)
-	r.stubs.root = r.rootFD
+	r.stubs.Root = r.rootFD
 	defer func() {
 		err = errors.Join(err, r.agents.Close(), r.takeAway())
 	}()
@@ -262,7 +263,7 @@ func (r *run) occupy(ctx context.Context) (err error) {
 // makeCwd makes the working directory, which becomes part of the layer.
 func (r *run) makeCwd() error {
 	u := r.process.User
-	fd, err := ensure(r.rootFD, r.process.Cwd, true, func(parent int, name string, _ bool) error {
+	fd, err := rootpath.Ensure(r.rootFD, r.process.Cwd, true, func(parent int, name string, _ bool) error {
 		if err := unix.Mkdirat(parent, name, 0o755); err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
 )
 
 // Main does nothing unless the process was started under [Name]; then it never returns.
@@ -79,7 +80,7 @@ func failure(err error) Report {
 type session struct {
 	spec   *Spec
 	reaper reaper
-	stubs  stubs
+	stubs  rootpath.Stubs
 	frozen []int // mounts that are read-only
 	host   hostDirs
 }
