@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
-	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/child"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 )
 
 // check refuses what cannot be honored, before anything is made.
@@ -91,14 +91,14 @@ func (b *Backend) checkMount(m *isolation.Mount) error {
 }
 
 // rlimits translates limits, refusing those that only the node's administrator could set.
-func (b *Backend) rlimits(limits []isolation.Ulimit) ([]child.Rlimit, error) {
-	var out []child.Rlimit
+func (b *Backend) rlimits(limits []isolation.Ulimit) ([]supervisor.Rlimit, error) {
+	var out []supervisor.Rlimit
 	for _, u := range limits {
 		resource, ok := resources()[u.Name]
 		if !ok {
 			return nil, fmt.Errorf("isolation: unknown limit --ulimit %s", u.Name)
 		}
-		r := child.Rlimit{Resource: resource, Soft: limitValue(u.Soft), Hard: limitValue(u.Hard)}
+		r := supervisor.Rlimit{Resource: resource, Soft: limitValue(u.Soft), Hard: limitValue(u.Hard)}
 		if r.Soft > r.Hard {
 			return nil, fmt.Errorf("isolation: --ulimit %s=%d:%d: the soft limit is above the hard one", u.Name, u.Soft, u.Hard)
 		}

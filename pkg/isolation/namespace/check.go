@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/initproc"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 )
 
 // maxHostname is the kernel's limit for a host name (__NEW_UTS_LEN), in bytes.
@@ -92,14 +92,14 @@ func checkMount(m *isolation.Mount) error {
 }
 
 // rlimits translates limits, refusing those that only the node's administrator could set.
-func (b *Backend) rlimits(limits []isolation.Ulimit) ([]initproc.Rlimit, error) {
-	var out []initproc.Rlimit
+func (b *Backend) rlimits(limits []isolation.Ulimit) ([]supervisor.Rlimit, error) {
+	var out []supervisor.Rlimit
 	for _, u := range limits {
 		resource, ok := resources()[u.Name]
 		if !ok {
 			return nil, fmt.Errorf("isolation: unknown limit --ulimit %s", u.Name)
 		}
-		r := initproc.Rlimit{Resource: resource, Soft: limitValue(u.Soft), Hard: limitValue(u.Hard)}
+		r := supervisor.Rlimit{Resource: resource, Soft: limitValue(u.Soft), Hard: limitValue(u.Hard)}
 		if r.Soft > r.Hard {
 			return nil, fmt.Errorf("isolation: --ulimit %s=%d:%d: the soft limit is above the hard one", u.Name, u.Soft, u.Hard)
 		}

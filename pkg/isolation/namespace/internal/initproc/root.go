@@ -28,7 +28,7 @@ func (s *session) mountRoot() error {
 		return err
 	}
 	defer unix.Close(scratch)
-	s.host.memory = memory
+	s.memory = memory
 	return attach(memory, scratch)
 }
 
@@ -57,7 +57,7 @@ func (s *session) cwd() (int, error) {
 		if err := unix.Mkdirat(parent, name, 0o755); err != nil {
 			return err
 		}
-		return unix.Fchownat(parent, name, int(s.spec.UID), int(s.spec.GID), unix.AT_SYMLINK_NOFOLLOW)
+		return unix.Fchownat(parent, name, int(s.spec.Command.UID), int(s.spec.Command.GID), unix.AT_SYMLINK_NOFOLLOW)
 	})
 }
 
@@ -73,18 +73,18 @@ func (s *session) mountFiles() error {
 
 // mountFile puts a file in memory over f.Path.
 func (s *session) mountFile(f *File) error {
-	name := strconv.Itoa(s.host.files)
-	s.host.files++
-	if err := rootpath.MakeFile(s.host.memory, name, f.Data, 0o600); err != nil {
+	name := strconv.Itoa(s.files)
+	s.files++
+	if err := rootpath.MakeFile(s.memory, name, f.Data, 0o600); err != nil {
 		return err
 	}
-	if err := unix.Fchownat(s.host.memory, name, int(f.UID), int(f.GID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.Fchownat(s.memory, name, int(f.UID), int(f.GID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
-	if err := unix.Fchmodat(s.host.memory, name, f.Mode, 0); err != nil {
+	if err := unix.Fchmodat(s.memory, name, f.Mode, 0); err != nil {
 		return err
 	}
-	m, err := cloneMount(s.host.memory, name, false)
+	m, err := cloneMount(s.memory, name, false)
 	if err != nil {
 		return err
 	}
