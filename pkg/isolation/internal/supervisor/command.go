@@ -35,8 +35,9 @@ type Rlimit struct {
 // start executes the command with the user, the capabilities and the limits that it is to
 // have. An *isolation.ExitError says that its program is missing or not executable.
 //
-// Credentials belong to threads. They are changed on one thread that does nothing else; the
-// command inherits them from there, while the rest of this process keeps its own.
+// Credentials, the session keyring among them, belong to threads. They are changed on one thread
+// that does nothing else; the command inherits them from there, while the rest of this process
+// keeps its own.
 func start(c *Command) (pid int, err error) {
 	// stdin of the command; its stdout and stderr are the pipes of the builder, which it
 	// must be able to open by name (/dev/stdout).
@@ -49,16 +50,33 @@ func start(c *Command) (pid int, err error) {
 	done := make(chan struct{})
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread is not to be used again
-		if err = lower(c); err != nil {
-			err = &StepError{"lowering privileges", err}
-		} else {
-			pid, err = execute(c)
-		}
+		pid, err = startHere(c)
 		close(done)
 		select {} // Pdeathsig is about the death of this thread
 	}()
 	<-done
 	return pid, err
+}
+
+// startHere starts the command from the calling thread.
+func startHere(c *Command) (int, error) {
+	if err := leaveKeyring(); err != nil {
+		return 0, &StepError{"leaving the builder's keyring", err}
+	}
+	if err := lower(c); err != nil {
+		return 0, &StepError{"lowering privileges", err}
+	}
+	return execute(c)
+}
+
+// leaveKeyring gives the calling thread, and what it starts, a session keyring of its own, where
+// there are keyrings.
+func leaveKeyring() error {
+	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+		return nil
+	}
+	return err
 }
 
 // lower gives up privileges on the calling thread.

@@ -12,7 +12,6 @@ package supervisor
 
 import (
 	"encoding/gob"
-	"errors"
 	"io"
 	"math"
 	"os"
@@ -74,17 +73,5 @@ func follow[Spec any](in io.Reader, serve func(*Spec, *Reaper) (Report, error)) 
 	if err := r.openProc(); err != nil {
 		return Report{}, &StepError{"opening the pod's /proc", err}
 	}
-	if err := leaveKeyring(); err != nil {
-		return Report{}, &StepError{"leaving the builder's keyring", err}
-	}
 	return serve(spec, &r)
-}
-
-// leaveKeyring gives the command a session keyring of its own, where there are keyrings.
-func leaveKeyring() error {
-	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0)
-	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
-		return nil
-	}
-	return err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strconv"
@@ -18,7 +19,11 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 )
 
-const name = "supervisor of a test"
+const (
+	name = "supervisor of a test"
+	// keyringVariable asks this binary, run as a command, for its session keyring.
+	keyringVariable = "SLIPWAY_TEST_KEYRING"
+)
 
 // spec are the instructions of these tests.
 type spec struct {
@@ -33,6 +38,10 @@ func TestMain(m *testing.M) {
 		}
 		return r.Run(&s.Command, false)
 	})
+	if os.Getenv(keyringVariable) != "" {
+		fmt.Print(unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, false))
+		return
+	}
 	m.Run()
 }
 
@@ -191,4 +200,27 @@ func TestCancel(t *testing.T) {
 		t.Errorf("error is %v, want the cause", err)
 	}
 	gone(t, strings.TrimSpace(out))
+}
+
+func TestCommandHasAKeyringOfItsOwn(t *testing.T) {
+	ours, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, true)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+		t.Skip("there are no keyrings here: ", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 { // it is a matter of threads
+		out, err := run(t.Context(), t, &spec{Command: supervisor.Command{Args: []string{self}, Env: []string{keyringVariable + "=1"}}}, &supervisor.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if theirs, rest, _ := strings.Cut(out, " "); theirs == strconv.Itoa(ours) || rest != "<nil>" {
+			t.Errorf("the command's keyring is %q, ours %d", out, ours)
+		}
+	}
 }
