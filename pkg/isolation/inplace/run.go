@@ -26,7 +26,7 @@ func (b *Backend) Run(ctx context.Context, p *isolation.Process) (*isolation.Cha
 	if err := b.check(p); err != nil {
 		return nil, err
 	}
-	limits, err := b.rlimits(p.Ulimits)
+	limits, err := host.Rlimits(Name, p.Ulimits, b.caps.Has(unix.CAP_SYS_RESOURCE))
 	if err != nil {
 		return nil, err
 	}
