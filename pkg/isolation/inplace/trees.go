@@ -59,7 +59,7 @@ func (b *Backend) materialize(ctx context.Context, t *tree.Tree) (*treeDir, erro
 	if err := os.Mkdir(b.inStore(d.name), 0o700); err != nil {
 		return nil, fmt.Errorf("isolation: %w", err)
 	}
-	if err := extraction().Dir(ctx, view.Root(), b.inStore(d.name)); err != nil {
+	if err := extractView(ctx, view, b.inStore(d.name)); err != nil {
 		return nil, errors.Join(fmt.Errorf("isolation: extracting the root filesystem: %w", err), b.remove(d))
 	}
 	return d, nil
@@ -67,6 +67,11 @@ func (b *Backend) materialize(ctx context.Context, t *tree.Tree) (*treeDir, erro
 
 func extraction() extract.Options {
 	return extract.Options{Skip: func(name string) bool { return !scan.Portable(name) }}
+}
+
+// extractView extracts a whole tree into the empty directory at path.
+func extractView(ctx context.Context, v *tree.View, path string) error {
+	return extraction().Dir(ctx, v.Root(), path)
 }
 
 func nonEmpty(ctx context.Context, t *tree.Tree) ([]layer.Layer, error) {

@@ -151,18 +151,12 @@ func (r *run) files() error {
 	if r.spec.Hostname == "" {
 		r.spec.Hostname = isolation.DefaultHostname
 	}
-	resolv, err := isolation.ResolvConf()
+	files, err := host.NetworkFiles(r.spec.Hostname, r.process.Hosts)
 	if err != nil {
 		return err
 	}
-	for _, f := range []struct {
-		path string
-		data []byte
-	}{
-		{"/etc/hosts", isolation.HostsFile(r.spec.Hostname, r.process.Hosts)},
-		{"/etc/resolv.conf", resolv},
-	} {
-		r.spec.Files = append(r.spec.Files, initproc.File{Path: f.path, Data: f.data, Mode: 0o644})
+	for _, f := range files {
+		r.spec.Files = append(r.spec.Files, initproc.File{Path: f.Path, Data: f.Data, Mode: 0o644})
 	}
 	return nil
 }
