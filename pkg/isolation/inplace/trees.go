@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/extract"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/scan"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
@@ -66,7 +67,7 @@ func (b *Backend) materialize(ctx context.Context, t *tree.Tree) (*treeDir, erro
 }
 
 func extraction() extract.Options {
-	return extract.Options{Skip: func(name string) bool { return !scan.Portable(name) }}
+	return extract.Options{Skip: func(name string) bool { return !xattr.Portable(name) }}
 }
 
 // extractView extracts a whole tree into the empty directory at path.

@@ -4,8 +4,8 @@
 package initproc
 
 import (
+	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/overlay"
 )
 
 // Name is that of the process, for [supervisor.Spawn].
