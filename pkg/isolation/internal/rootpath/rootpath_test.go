@@ -17,8 +17,9 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
 )
 
-// makeRoot makes a root directory and opens it: names that end with a slash are directories, "a -> b" is a link,
-// anything else an empty file. It lies in a directory in which an escape would show.
+// makeRoot makes a root directory and opens it: names that end with a slash are directories,
+// "a -> b" is a link, anything else an empty file. It lies in a directory in which an escape would
+// show.
 func makeRoot(t *testing.T, names ...string) (string, int) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "root")

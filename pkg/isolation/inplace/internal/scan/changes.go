@@ -146,7 +146,7 @@ func (f *finder) subdirectory(dir int, p string, b, a *record, lower *tree.Node)
 func (f *finder) result() []layer.DirFile {
 	changed := map[difference.Inode]bool{} // files of which at least one name is new or different
 	for i := range f.found {
-		if c := &f.found[i]; !c.Same {
+		if c := &f.found[i]; c.Links > 1 && !c.Same {
 			changed[c.Inode] = true
 		}
 	}
