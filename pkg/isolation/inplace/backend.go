@@ -29,6 +29,8 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/child"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/swap"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
 	"github.com/slipway-build/slipway/pkg/state"
 )
 
@@ -107,7 +109,7 @@ func New(st *state.Dir, o Options) (*Backend, error) {
 		return nil, fmt.Errorf("isolation: reading the pod's certificates: %w", err)
 	}
 	var err error
-	if b.caps, err = capabilities(); err != nil {
+	if b.caps, err = host.Capabilities(); err != nil {
 		return nil, err
 	}
 	if b.contents, err = st.TempDir("inplace-"); err != nil {
@@ -224,7 +226,7 @@ func keepRootTimes(path string, change func() error) error {
 		return err
 	}
 	defer unix.Close(fd)
-	return keepTimes(fd, change)
+	return rootpath.KeepTimes(fd, change)
 }
 
 // tell passes a note on, once.

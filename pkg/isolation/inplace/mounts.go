@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/scan"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
 
@@ -34,7 +34,7 @@ func (r *run) makeSources(ctx context.Context) error {
 		case isolation.MountBind:
 			r.sources[i], err = r.bindSource(ctx, m)
 		case isolation.MountCache:
-			err = fillCache(ctx, m)
+			err = host.FillCache(ctx, m, extractView)
 		}
 		if err != nil {
 			return fmt.Errorf("isolation: mount %s: %w", m.Target, err)
@@ -80,77 +80,30 @@ func (r *run) bindSource(ctx context.Context, m *isolation.Mount) (*source, erro
 	return s, err
 }
 
-// fillCache gives an empty cache directory its first content. It appears at once, so that a
-// build that is interrupted leaves an empty directory for the next one to fill.
-func fillCache(ctx context.Context, m *isolation.Mount) error {
-	if m.Tree == nil {
-		return nil
-	}
-	empty, err := isEmpty(m.HostDir)
-	if err != nil || !empty {
-		return err
-	}
-	view, err := m.Tree.View(ctx)
-	if err != nil {
-		return err
-	}
-	tmp, err := os.MkdirTemp(filepath.Dir(m.HostDir), "filling-")
-	if err != nil {
-		return err
-	}
-	err = extraction().Dir(ctx, view.Root(), tmp)
-	if err == nil {
-		err = unix.Rename(tmp, m.HostDir) // unlike os.Rename, replaces an empty directory
-	}
-	if err != nil {
-		return errors.Join(err, os.RemoveAll(tmp))
-	}
-	return nil
-}
-
-func isEmpty(dir string) (bool, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return false, err
-	}
-	defer f.Close()
-	_, err = f.Readdirnames(1)
-	if errors.Is(err, io.EOF) {
-		return true, nil
-	}
-	return false, err
-}
-
 // provide makes sure that the process has the files of the pod's network. Where they are mounted,
 // as in every pod, they are given back the content that they had, should the process write
 // to them.
 func (r *run) provide() error {
-	host, err := os.Hostname()
+	name, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("isolation: %w", err)
 	}
-	resolv, err := isolation.ResolvConf()
+	files, err := host.NetworkFiles(name, r.process.Hosts)
 	if err != nil {
 		return err
 	}
-	for _, f := range []struct {
-		path string
-		data []byte
-	}{
-		{"/etc/hosts", isolation.HostsFile(host, r.process.Hosts)},
-		{"/etc/resolv.conf", resolv},
-	} {
-		if r.pins.Pinned(strings.TrimPrefix(f.path, "/")) {
-			err = r.protect(f.path)
+	for _, f := range files {
+		if r.pins.Pinned(strings.TrimPrefix(f.Path, "/")) {
+			err = r.protect(f.Path)
 		} else {
-			source := filepath.Join(r.dir, filepath.Base(f.path))
-			err = os.WriteFile(source, f.data, 0o644)
+			source := filepath.Join(r.dir, filepath.Base(f.Path))
+			err = os.WriteFile(source, f.Data, 0o644)
 			if err == nil {
-				err = r.place(source, f.path, false)
+				err = r.place(source, f.Path, false)
 			}
 		}
 		if err != nil {
-			return fmt.Errorf("isolation: providing %s: %w", f.path, err)
+			return fmt.Errorf("isolation: providing %s: %w", f.Path, err)
 		}
 	}
 	if r.pins.Pinned("etc/hostname") {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/swap"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
 )
 
 // placement is a file that was put over another one, which waits aside.
@@ -23,7 +24,7 @@ type placement struct {
 // place moves source to target in the root, and what is there aside. dir says whether target is to
 // be a directory, or link to one.
 func (r *run) place(source, target string, dir bool) error {
-	fd, err := r.stubs.place(target, dir)
+	fd, err := r.stubs.Place(target, dir)
 	if err != nil {
 		return err
 	}
@@ -47,7 +48,7 @@ func (r *run) place(source, target string, dir bool) error {
 	if r.pins.Covers(rel) {
 		err = r.placeLink(&p, path)
 	} else {
-		err = keepTimes(parent, func() error {
+		err = rootpath.KeepTimes(parent, func() error {
 			if err := unix.Renameat(parent, p.name, unix.AT_FDCWD, p.aside); err != nil {
 				return fmt.Errorf("moving %s aside: %w", target, err)
 			}
@@ -62,18 +63,15 @@ func (r *run) place(source, target string, dir bool) error {
 // this process has made there is replaced.
 func (r *run) placeLink(p *placement, path string) error {
 	defer unix.Close(p.parent)
-	if len(r.stubs.made) == 0 || r.stubs.made[len(r.stubs.made)-1].name != p.name {
+	if r.stubs.Last() != p.name {
 		return r.backend.unsupported("a mount at "+path, "it lies on another filesystem of the pod, where there is something at this path")
 	}
 	if err := r.backend.swap.Litter(path); err != nil {
 		return err
 	}
-	last := r.stubs.made[len(r.stubs.made)-1]
-	r.stubs.made = r.stubs.made[:len(r.stubs.made)-1]
-	if err := last.remove(); err != nil {
+	if err := r.stubs.RemoveLast(); err != nil {
 		return err
 	}
-	unix.Close(last.parent)
 	rel, _ := swap.Below(r.backend.root, p.source)
 	return unix.Symlinkat("/"+rel, p.parent, p.name)
 }
@@ -87,7 +85,7 @@ func (r *run) takeAway() error {
 		}
 	}
 	r.placed = nil
-	return errors.Join(append(errs, r.stubs.remove())...)
+	return errors.Join(append(errs, r.stubs.Remove())...)
 }
 
 func (p *placement) undo() error {
@@ -99,7 +97,7 @@ func (p *placement) undo() error {
 	if st.Nlink == 0 {
 		return nil // the process removed the directory, and with it the mount
 	}
-	return keepTimes(p.parent, func() error {
+	return rootpath.KeepTimes(p.parent, func() error {
 		err := unix.Renameat(p.parent, p.name, unix.AT_FDCWD, p.source)
 		if err != nil && !errors.Is(err, unix.ENOENT) {
 			return err

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
 )
 
 // probe tries what the backend needs in root. The marker comes first: without it, nothing is tried.
@@ -30,7 +31,7 @@ func probe(root string) error {
 	if os.Geteuid() != 0 {
 		return no("it needs uid 0 (runAsUser: 0), and this is uid " + fmt.Sprint(os.Geteuid()))
 	}
-	have, err := capabilities()
+	have, err := host.Capabilities()
 	if err != nil {
 		return err
 	}
@@ -112,14 +113,4 @@ func tryIn(root string, no func(string) error) (err error) {
 		return no("directories cannot be renamed in the root filesystem: " + err.Error())
 	}
 	return nil
-}
-
-// capabilities returns the permitted capabilities of this process.
-func capabilities() (isolation.Capabilities, error) {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return 0, fmt.Errorf("isolation: reading the capabilities: %w", err)
-	}
-	return isolation.Capabilities(data[0].Permitted) | isolation.Capabilities(data[1].Permitted)<<32, nil
 }

@@ -15,6 +15,8 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/scan"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/swap"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
@@ -24,7 +26,7 @@ func (b *Backend) Run(ctx context.Context, p *isolation.Process) (*isolation.Cha
 	if err := b.check(p); err != nil {
 		return nil, err
 	}
-	limits, err := b.rlimits(p.Ulimits)
+	limits, err := host.Rlimits(Name, p.Ulimits, b.caps.Has(unix.CAP_SYS_RESOURCE))
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +59,7 @@ func (b *Backend) Run(ctx context.Context, p *isolation.Process) (*isolation.Cha
 type run struct {
 	backend *Backend
 	process *isolation.Process
-	limits  []child.Rlimit
+	limits  []supervisor.Rlimit
 	dir     string // its directory in the store
 	pins    *swap.Pins
 	sources map[int]*source // of bind mounts, by position
@@ -68,7 +70,7 @@ type run struct {
 	stuck bool
 
 	rootFD int
-	stubs  stubs
+	stubs  rootpath.Stubs
 	placed []placement
 	// anchors are open while the process runs.
 	anchors []anchor
@@ -221,7 +223,7 @@ func (r *run) occupy(ctx context.Context) (err error) {
 		return fmt.Errorf("isolation: %w", err)
 	}
 	defer unix.Close(r.rootFD)
-	r.stubs.root = r.rootFD
+	r.stubs.Root = r.rootFD
 	defer func() {
 		err = errors.Join(err, r.agents.Close(), r.takeAway())
 	}()
@@ -238,31 +240,40 @@ func (r *run) occupy(ctx context.Context) (err error) {
 		return err
 	}
 	spec := &child.Spec{
-		Root: r.backend.root, Args: p.Args, Env: p.Env, Cwd: p.Cwd,
-		UID: p.User.UID, GID: p.User.GID, Groups: p.User.Groups,
-		Capabilities: r.backend.caps, Rlimits: r.limits,
+		Root: r.backend.root, Cwd: p.Cwd,
+		Command: supervisor.Command{
+			Args: p.Args, Env: p.Env,
+			UID: p.User.UID, GID: p.User.GID, Groups: p.User.Groups,
+			Capabilities: r.backend.caps, Rlimits: r.limits,
+		},
 	}
 	if !p.Insecure {
-		spec.Capabilities &= isolation.DefaultCapabilities()
+		spec.Command.Capabilities &= isolation.DefaultCapabilities()
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx) // started, it could be faster than its end
 	}
 	kills := host.OOMKills()
-	report, err := spawn(ctx, spec, r.backend.lock, streams{p.Stdin, p.Stdout, p.Stderr})
+	report, err := supervisor.Spawn(ctx, spec, &supervisor.Options{
+		Name: child.Name, Dir: "/",
+		// So that nobody takes the root while processes of a builder that was killed are still
+		// in it.
+		Files: []*os.File{r.backend.lock},
+		Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr,
+	})
 	if err != nil {
 		return err
 	}
 	if err := r.noteHostname(); err != nil {
 		return err
 	}
-	return outcome(p, report, host.OOMKills() > kills)
+	return report.Err(p.Args, host.OOMKills() > kills)
 }
 
 // makeCwd makes the working directory, which becomes part of the layer.
 func (r *run) makeCwd() error {
 	u := r.process.User
-	fd, err := ensure(r.rootFD, r.process.Cwd, true, func(parent int, name string, _ bool) error {
+	fd, err := rootpath.Ensure(r.rootFD, r.process.Cwd, true, func(parent int, name string, _ bool) error {
 		if err := unix.Mkdirat(parent, name, 0o755); err != nil {
 			return err
 		}
@@ -275,36 +286,6 @@ func (r *run) makeCwd() error {
 		return fmt.Errorf("isolation: making the working directory: %w", err)
 	}
 	return unix.Close(fd)
-}
-
-// outcome turns a report into the error that the contract asks for.
-func outcome(p *isolation.Process, r *child.Report, oomKilled bool) error {
-	switch {
-	case r.Error != "":
-		return &setUpError{text: r.Error, errno: r.Errno}
-	case r.StartError != "":
-		return &isolation.ExitError{Code: r.Code, Args: p.Args, Err: errors.New(r.StartError)}
-	case r.Code != 0:
-		// A shell reports that its child was killed by SIGKILL as 137.
-		oom := oomKilled && r.Code == 128+int(unix.SIGKILL)
-		return &isolation.ExitError{Code: r.Code, Signal: r.Signal, OOM: oom, Args: p.Args}
-	}
-	return nil
-}
-
-// setUpError says why the process was not started.
-type setUpError struct {
-	text  string
-	errno unix.Errno
-}
-
-func (e *setUpError) Error() string { return "isolation: " + e.text }
-
-func (e *setUpError) Unwrap() error {
-	if e.errno == 0 {
-		return nil
-	}
-	return e.errno
 }
 
 // changes returns what is different in the directory dir from the tree below as a layer, with

@@ -10,6 +10,7 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/extract"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/scan"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
@@ -59,14 +60,19 @@ func (b *Backend) materialize(ctx context.Context, t *tree.Tree) (*treeDir, erro
 	if err := os.Mkdir(b.inStore(d.name), 0o700); err != nil {
 		return nil, fmt.Errorf("isolation: %w", err)
 	}
-	if err := extraction().Dir(ctx, view.Root(), b.inStore(d.name)); err != nil {
+	if err := extractView(ctx, view, b.inStore(d.name)); err != nil {
 		return nil, errors.Join(fmt.Errorf("isolation: extracting the root filesystem: %w", err), b.remove(d))
 	}
 	return d, nil
 }
 
 func extraction() extract.Options {
-	return extract.Options{Skip: func(name string) bool { return !scan.Portable(name) }}
+	return extract.Options{Skip: func(name string) bool { return !xattr.Portable(name) }}
+}
+
+// extractView extracts a whole tree into the empty directory at path.
+func extractView(ctx context.Context, v *tree.View, path string) error {
+	return extraction().Dir(ctx, v.Root(), path)
 }
 
 func nonEmpty(ctx context.Context, t *tree.Tree) ([]layer.Layer, error) {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/initproc"
 )
 
@@ -21,7 +22,7 @@ func TestExplain(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		mode   mode
-		report *initproc.Report
+		report *supervisor.Report
 		err    error
 		want   string
 	}{
@@ -30,11 +31,11 @@ func TestExplain(t *testing.T) {
 		{"forbidden although the capabilities are there", inUserNamespace, nil, making(unix.EPERM), "sysctl"},
 		{"privileged, but forbidden", privileged, nil, making(unix.EPERM), "sysctl"},
 		{"capabilities missing", mode{userNamespace: true}, nil, making(unix.EPERM), "SETUID, SETGID, SETFCAP"},
-		{"old kernel", privileged, &initproc.Report{Step: "mounting /sys", Error: "x", Errno: unix.ENOSYS}, nil, "Linux 5.12"},
-		{"AppArmor", inUserNamespace, &initproc.Report{Step: initproc.StepRoot, Error: "x", Errno: unix.EACCES}, nil, "appArmorProfile"},
-		{"state directory on overlayfs", inUserNamespace, &initproc.Report{Step: initproc.StepRoot, Error: "x", Errno: unix.EINVAL}, nil, "on a volume"},
-		{"mounting forbidden", inUserNamespace, &initproc.Report{Step: initproc.StepRoot, Error: "x", Errno: unix.EPERM}, nil, "forbids it"},
-		{"anything else", privileged, &initproc.Report{Step: "some step", Error: "no luck", Errno: unix.EIO}, nil, "some step failed: no luck"},
+		{"old kernel", privileged, &supervisor.Report{Step: "mounting /sys", Error: "x", Errno: unix.ENOSYS}, nil, "Linux 5.12"},
+		{"AppArmor", inUserNamespace, &supervisor.Report{Step: initproc.StepRoot, Error: "x", Errno: unix.EACCES}, nil, "appArmorProfile"},
+		{"state directory on overlayfs", inUserNamespace, &supervisor.Report{Step: initproc.StepRoot, Error: "x", Errno: unix.EINVAL}, nil, "on a volume"},
+		{"mounting forbidden", inUserNamespace, &supervisor.Report{Step: initproc.StepRoot, Error: "x", Errno: unix.EPERM}, nil, "forbids it"},
+		{"anything else", privileged, &supervisor.Report{Step: "some step", Error: "no luck", Errno: unix.EIO}, nil, "some step failed: no luck"},
 		{"an error of ours", privileged, nil, fmt.Errorf("disk full"), "disk full"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

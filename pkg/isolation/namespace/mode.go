@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/overlay"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
 )
 
 // mode is how namespaces work in this pod.
@@ -28,7 +29,7 @@ type mode struct {
 func inspect(dir string) (mode, error) {
 	m := mode{freshProc: true, xattrs: overlay.User}
 	var err error
-	if m.capabilities, err = capabilities(); err != nil {
+	if m.capabilities, err = host.Capabilities(); err != nil {
 		return m, err
 	}
 	m.userNamespace = !m.capabilities.Has(unix.CAP_SYS_ADMIN)
@@ -40,16 +41,6 @@ func inspect(dir string) (mode, error) {
 	}
 	m.gids, err = identityMap("/proc/self/gid_map")
 	return m, err
-}
-
-// capabilities returns the permitted capabilities of this process.
-func capabilities() (isolation.Capabilities, error) {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var data [2]unix.CapUserData
-	if err := unix.Capget(&header, &data[0]); err != nil {
-		return 0, fmt.Errorf("isolation: reading the capabilities: %w", err)
-	}
-	return isolation.Capabilities(data[0].Permitted) | isolation.Capabilities(data[1].Permitted)<<32, nil
 }
 
 // lacksDevices tries to make a device.

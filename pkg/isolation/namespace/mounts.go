@@ -2,15 +2,10 @@ package namespace
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/initproc"
 )
 
@@ -23,8 +18,8 @@ func (r *run) prepareMounts(ctx context.Context) error {
 		case isolation.MountBind:
 			out.Overlay = r.mounts[i].overlay
 		case isolation.MountCache:
-			if err := r.backend.fillCache(ctx, in); err != nil {
-				return err
+			if err := host.FillCache(ctx, in, r.backend.unpacker.View); err != nil {
+				return fmt.Errorf("isolation: cache mount %s: %w", in.Target, err)
 			}
 			out.Dir = in.HostDir
 		case isolation.MountTmpfs:
@@ -44,45 +39,4 @@ func (r *run) prepareMounts(ctx context.Context) error {
 		r.spec.Mounts = append(r.spec.Mounts, out)
 	}
 	return nil
-}
-
-// fillCache gives an empty cache directory its first content. It appears at once, so that a
-// build that is interrupted leaves an empty directory for the next one to fill.
-func (b *Backend) fillCache(ctx context.Context, m *isolation.Mount) (err error) {
-	if m.Tree == nil {
-		return nil
-	}
-	empty, err := isEmpty(m.HostDir)
-	if err != nil || !empty {
-		return err
-	}
-	v, err := m.Tree.View(ctx)
-	if err != nil {
-		return err
-	}
-	tmp, err := os.MkdirTemp(filepath.Dir(m.HostDir), "filling-")
-	if err != nil {
-		return fmt.Errorf("isolation: cache mount %s: %w", m.Target, err)
-	}
-	if err := b.unpacker.View(ctx, v, tmp); err != nil {
-		return errors.Join(err, os.RemoveAll(tmp))
-	}
-	// Unlike os.Rename, rename(2) replaces an empty directory.
-	if err := unix.Rename(tmp, m.HostDir); err != nil {
-		return errors.Join(fmt.Errorf("isolation: cache mount %s: %w", m.Target, err), os.RemoveAll(tmp))
-	}
-	return nil
-}
-
-func isEmpty(dir string) (bool, error) {
-	f, err := os.Open(dir)
-	if err != nil {
-		return false, fmt.Errorf("isolation: cache mount: %w", err)
-	}
-	defer f.Close()
-	_, err = f.Readdirnames(1)
-	if errors.Is(err, io.EOF) {
-		return true, nil
-	}
-	return false, err
 }

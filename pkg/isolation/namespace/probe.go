@@ -11,8 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/initproc"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/overlay"
 )
 
 // Probe tries whether this backend works in this pod, with its files in an empty directory of
@@ -57,7 +58,7 @@ func probe(ctx context.Context, dir string) (mode, error) {
 	}
 }
 
-func tryMode(ctx context.Context, m mode, dir string) (*initproc.Report, error) {
+func tryMode(ctx context.Context, m mode, dir string) (*supervisor.Report, error) {
 	run, err := os.MkdirTemp(dir, "probe-")
 	if err != nil {
 		return nil, err
@@ -74,11 +75,11 @@ func tryMode(ctx context.Context, m mode, dir string) (*initproc.Report, error) 
 	}
 	o.Lowers = []string{emptyLower}
 	spec.Root = *o
-	return spawn(ctx, m, dir, &spec, 0, streams{})
+	return spawn(ctx, m, &spec, &supervisor.Options{Dir: dir})
 }
 
 // explain says in words what failed and what the pod would have to allow.
-func explain(m mode, report *initproc.Report, err error) string {
+func explain(m mode, report *supervisor.Report, err error) string {
 	var making *namespaceError
 	switch {
 	case errors.As(err, &making):

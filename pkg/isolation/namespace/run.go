@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/initproc"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/upper"
 	"github.com/slipway-build/slipway/pkg/layer"
@@ -26,7 +28,7 @@ func (b *Backend) Run(ctx context.Context, p *isolation.Process) (*isolation.Cha
 	if err := b.check(p); err != nil {
 		return nil, err
 	}
-	limits, err := b.rlimits(p.Ulimits)
+	limits, err := host.Rlimits(Name, p.Ulimits, !b.mode.userNamespace && b.mode.capabilities.Has(unix.CAP_SYS_RESOURCE))
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +65,7 @@ type stack struct {
 
 func (r *run) path(name string) string { return filepath.Join(r.backend.dir, name) }
 
-func (r *run) do(ctx context.Context, limits []initproc.Rlimit) (*isolation.Changes, error) {
+func (r *run) do(ctx context.Context, limits []supervisor.Rlimit) (*isolation.Changes, error) {
 	if err := r.prepare(ctx, limits); err != nil {
 		return nil, err
 	}
@@ -76,48 +78,21 @@ func (r *run) do(ctx context.Context, limits []initproc.Rlimit) (*isolation.Chan
 	}
 	kills := host.OOMKills()
 	p := r.process
-	report, err := spawn(ctx, r.backend.mode, r.backend.dir, &r.spec, flags, streams{p.Stdin, p.Stdout, p.Stderr})
+	report, err := spawn(ctx, r.backend.mode, &r.spec, &supervisor.Options{
+		Dir: r.backend.dir, Attr: syscall.SysProcAttr{Cloneflags: flags},
+		Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr,
+	})
 	if err != nil {
 		return nil, err
 	}
-	if err := outcome(p, report, host.OOMKills() > kills); err != nil {
+	if err := report.Err(p.Args, host.OOMKills() > kills); err != nil {
 		return nil, err
 	}
 	return r.collect(ctx)
 }
 
-// outcome turns a report into the error that the contract asks for.
-func outcome(p *isolation.Process, r *initproc.Report, oomKilled bool) error {
-	switch {
-	case r.Error != "":
-		return &setUpError{step: r.Step, text: r.Error, errno: r.Errno}
-	case r.StartError != "":
-		return &isolation.ExitError{Code: r.Code, Args: p.Args, Err: errors.New(r.StartError)}
-	case r.Code != 0:
-		// A shell reports that its child was killed by SIGKILL as 137.
-		oom := oomKilled && r.Code == 128+int(unix.SIGKILL)
-		return &isolation.ExitError{Code: r.Code, Signal: r.Signal, OOM: oom, Args: p.Args}
-	}
-	return nil
-}
-
-// setUpError says which step before the process failed.
-type setUpError struct {
-	step, text string
-	errno      unix.Errno
-}
-
-func (e *setUpError) Error() string { return "isolation: " + e.step + ": " + e.text }
-
-func (e *setUpError) Unwrap() error {
-	if e.errno == 0 {
-		return nil
-	}
-	return e.errno
-}
-
 // prepare unpacks what is needed and writes the instructions.
-func (r *run) prepare(ctx context.Context, limits []initproc.Rlimit) error {
+func (r *run) prepare(ctx context.Context, limits []supervisor.Rlimit) error {
 	p, b := r.process, r.backend
 	g, gctx := errgroup.WithContext(ctx)
 	var err error
@@ -145,10 +120,12 @@ func (r *run) prepare(ctx context.Context, limits []initproc.Rlimit) error {
 		s.ShmSize = defaultShmSize
 	}
 	s.Loopback = p.Network == isolation.NetworkNone
-	s.Args, s.Env, s.Cwd = p.Args, p.Env, p.Cwd
-	s.UID, s.GID, s.Groups = p.User.UID, p.User.GID, p.User.Groups
-	s.Rlimits, s.Unmasked = limits, p.Insecure
-	s.Capabilities = r.capabilities()
+	s.Cwd, s.Unmasked = p.Cwd, p.Insecure
+	s.Command = supervisor.Command{
+		Args: p.Args, Env: p.Env,
+		UID: p.User.UID, GID: p.User.GID, Groups: p.User.Groups,
+		Capabilities: r.capabilities(), Rlimits: limits,
+	}
 	if err := r.files(); err != nil {
 		return err
 	}
@@ -174,18 +151,12 @@ func (r *run) files() error {
 	if r.spec.Hostname == "" {
 		r.spec.Hostname = isolation.DefaultHostname
 	}
-	resolv, err := isolation.ResolvConf()
+	files, err := host.NetworkFiles(r.spec.Hostname, r.process.Hosts)
 	if err != nil {
 		return err
 	}
-	for _, f := range []struct {
-		path string
-		data []byte
-	}{
-		{"/etc/hosts", isolation.HostsFile(r.spec.Hostname, r.process.Hosts)},
-		{"/etc/resolv.conf", resolv},
-	} {
-		r.spec.Files = append(r.spec.Files, initproc.File{Path: f.path, Data: f.data, Mode: 0o644})
+	for _, f := range files {
+		r.spec.Files = append(r.spec.Files, initproc.File{Path: f.Path, Data: f.Data, Mode: 0o644})
 	}
 	return nil
 }

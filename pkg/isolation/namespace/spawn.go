@@ -2,75 +2,33 @@ package namespace
 
 import (
 	"context"
-	"encoding/gob"
 	"errors"
-	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/initproc"
 )
 
-// patience is how long the first process of the namespaces may take to end everything in
-// them after it was told to, before it is killed itself.
-const patience = 10 * time.Second
-
-// streams are those of the process.
-type streams struct {
-	stdin          io.Reader
-	stdout, stderr io.Writer
-}
-
-// onlyWriter hides that a writer is a file: a process must not get the builder's own files, which
-// may be a terminal or a log.
-type onlyWriter struct{ io.Writer }
-
-// spawn starts the first process of new namespaces with the directory dir as its working
-// directory, lets it do what spec says and returns its report.
-func spawn(ctx context.Context, m mode, dir string, spec *initproc.Spec, flags uintptr, io streams) (*initproc.Report, error) {
-	specR, specW, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("isolation: %w", err)
+// spawn starts the first process of new namespaces, with those that o asks for beside the usual
+// ones, lets it do what spec says and returns its report.
+func spawn(ctx context.Context, m mode, spec *initproc.Spec, o *supervisor.Options) (*supervisor.Report, error) {
+	o.Name = initproc.Name
+	o.Attr.Cloneflags |= unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
+	if m.freshProc {
+		o.Attr.Cloneflags |= unix.CLONE_NEWPID
 	}
-	defer specW.Close()
-	reportR, reportW, err := os.Pipe()
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("isolation: %w", err), specR.Close())
+	if m.userNamespace {
+		o.Attr.Cloneflags |= unix.CLONE_NEWUSER
+		o.Attr.UidMappings, o.Attr.GidMappings = m.uids, m.gids
+		o.Attr.GidMappingsEnableSetgroups = true
 	}
-	defer reportR.Close()
-
-	cmd := command(m, dir, flags, io)
-	cmd.ExtraFiles = []*os.File{specR, reportW} // initproc.SpecFD, initproc.ReportFD
-	stdin, err := feed(cmd, io.stdin)
-	if err != nil {
-		return nil, errors.Join(err, specR.Close(), reportW.Close())
+	report, err := supervisor.Spawn(ctx, spec, o)
+	var start *supervisor.StartError
+	if errors.As(err, &start) {
+		return nil, &namespaceError{start.Err}
 	}
-	defer stdin()
-	err = cmd.Start()
-	if err := errors.Join(specR.Close(), reportW.Close()); err != nil {
-		return nil, err
-	}
-	if err != nil {
-		return nil, &namespaceError{err}
-	}
-	report, err := converse(ctx, cmd, spec, specW, reportR)
-	waitErr := cmd.Wait()
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	var exit *exec.ExitError
-	if waitErr != nil && !errors.As(waitErr, &exit) && err == nil {
-		err = fmt.Errorf("isolation: copying the output: %w", waitErr)
-	}
-	if err != nil {
-		return nil, errors.Join(err, waitErr)
-	}
-	return report, nil
+	return report, err
 }
 
 // namespaceError says that the namespaces could not be made.
@@ -78,85 +36,3 @@ type namespaceError struct{ err error }
 
 func (e *namespaceError) Error() string { return "isolation: making namespaces: " + e.err.Error() }
 func (e *namespaceError) Unwrap() error { return e.err }
-
-func command(m mode, dir string, flags uintptr, io streams) *exec.Cmd {
-	attr := &syscall.SysProcAttr{
-		Cloneflags: flags | unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS,
-		Setsid:     true, // the terminal's signals are for the builder, which then cancels
-	}
-	if m.freshProc {
-		attr.Cloneflags |= unix.CLONE_NEWPID
-	}
-	if m.userNamespace {
-		attr.Cloneflags |= unix.CLONE_NEWUSER
-		attr.UidMappings, attr.GidMappings = m.uids, m.gids
-		attr.GidMappingsEnableSetgroups = true
-	}
-	return &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{initproc.Name},
-		Env: []string{}, // nothing of ours
-		Dir: dir, SysProcAttr: attr,
-		Stdout: onlyWriter{orDiscard(io.stdout)}, Stderr: onlyWriter{orDiscard(io.stderr)},
-		WaitDelay: patience,
-	}
-}
-
-func orDiscard(w io.Writer) io.Writer {
-	if w == nil {
-		return io.Discard
-	}
-	return w
-}
-
-// feed connects the process's standard input to r. A reader that has nothing to give when the
-// process ends is left waiting: nothing else can be done with an io.Reader.
-func feed(cmd *exec.Cmd, r io.Reader) (done func(), err error) {
-	if r == nil {
-		return func() {}, nil // the null device
-	}
-	pr, pw, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("isolation: %w", err)
-	}
-	cmd.Stdin = pr
-	go func() {
-		_, _ = io.Copy(pw, r) // the process need not read it all
-		_ = pw.Close()
-	}()
-	return func() {
-		_ = pr.Close()
-		_ = pw.Close()
-	}, nil
-}
-
-// converse sends spec and waits for the report. When ctx ends first, the process is told to stop
-// and after a while killed.
-func converse(ctx context.Context, cmd *exec.Cmd, spec *initproc.Spec, to io.WriteCloser, from io.Reader) (*initproc.Report, error) {
-	type answer struct {
-		report *initproc.Report
-		err    error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		var a answer
-		if err := gob.NewEncoder(to).Encode(spec); err != nil {
-			a.err = fmt.Errorf("isolation: instructing the first process of the namespaces: %w", err)
-		} else {
-			a.report = new(initproc.Report)
-			if err := gob.NewDecoder(from).Decode(a.report); err != nil {
-				a.err = fmt.Errorf("isolation: the first process of the namespaces did not report: %w", err)
-			}
-		}
-		answers <- a
-	}()
-	select {
-	case a := <-answers:
-		return a.report, a.err
-	case <-ctx.Done():
-	}
-	_ = to.Close() // the sign to stop
-	timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
-	defer timer.Stop()
-	a := <-answers
-	return a.report, a.err
-}

@@ -76,11 +76,14 @@ func TestChanges(t *testing.T) {
 		{"swapping two files", func(d string) error {
 			return unix.Renameat2(unix.AT_FDCWD, d+"/d/f", unix.AT_FDCWD, d+"/d/g", unix.RENAME_EXCHANGE)
 		}, []string{"d", "d/f", "d/g"}},
+		{"a file of two names, changed and changed back", func(d string) error { return errors.Join(os.Chmod(d+"/two", 0o600), os.Chmod(d+"/two", 0o644)) }, nil},
+		{"a file of two names", func(d string) error { return os.Chmod(d+"/two", 0o600) }, []string{"two", "two.2 hard"}},
 		{"a new name for a file", func(d string) error { return os.Link(d+"/d/f", d+"/h") }, []string{"d", "d/f", "h hard"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir, root, view := extracted(t, isolationtest.Dir("d", 0o755), isolationtest.Dir("d/sub", 0o755),
-				isolationtest.File("d/sub/s", 0o644, "s"), isolationtest.File("d/f", 0o644, "x"), isolationtest.File("d/g", 0o644, "g"))
+				isolationtest.File("d/sub/s", 0o644, "s"), isolationtest.File("d/f", 0o644, "x"), isolationtest.File("d/g", 0o644, "g"),
+				isolationtest.File("two", 0o644, "2"), isolationtest.Hardlink("two.2", "two"))
 			before := take(t, dir)
 			if err := test.change(dir); err != nil {
 				t.Fatal(err)

@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/pkg/isolation/internal/difference"
 )
 
 // Snapshot is what statx(2) says of a directory and everything below it.
@@ -70,7 +72,7 @@ func (w walker) directory(fd int, r *record) error {
 	if err := context.Cause(w.ctx); err != nil {
 		return err
 	}
-	names, err := readNames(fd)
+	names, err := difference.Names(fd)
 	if err != nil {
 		return err
 	}
@@ -151,17 +153,10 @@ func statOf(dir int, name string) (stat, error) {
 	return s, nil
 }
 
-func readNames(fd int) ([]string, error) {
-	var names []string
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := unix.ReadDirent(fd, buf)
-		if err != nil {
-			return nil, err
-		}
-		if n <= 0 {
-			return names, nil
-		}
-		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+// statx gives back what statOf has taken, as far as it tells what a file is.
+func (s *stat) statx() *unix.Statx_t {
+	return &unix.Statx_t{
+		Ino: s.ino, Size: s.size, Mtime: s.mtime, Uid: s.uid, Gid: s.gid, Nlink: s.nlink,
+		Rdev_major: s.rdevMajor, Rdev_minor: s.rdevMinor, Mode: s.mode, Dev_major: s.devMajor, Dev_minor: s.devMinor,
 	}
 }

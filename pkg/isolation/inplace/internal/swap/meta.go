@@ -1,12 +1,14 @@
 package swap
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
 )
 
 // meta are the attributes of a directory that changing its content or overlaying another one
@@ -25,19 +27,12 @@ func readMeta(path string) (meta, error) {
 		return meta{}, &os.PathError{Op: "lstat", Path: path, Err: err}
 	}
 	m := meta{Mode: st.Mode & 0o7777, UID: int(st.Uid), GID: int(st.Gid), Sec: st.Mtim.Sec, Ns: st.Mtim.Nsec, Xattrs: map[string][]byte{}}
-	names, err := attrNames(path)
+	attrs, err := xattr.Read(path, ours)
 	if err != nil {
-		return meta{}, err
+		return meta{}, fmt.Errorf("%s: %w", path, err)
 	}
-	for _, name := range names {
-		value, err := attr(path, name)
-		if errors.Is(err, unix.ENODATA) {
-			continue
-		}
-		if err != nil {
-			return meta{}, &os.PathError{Op: "getxattr " + name, Path: path, Err: err}
-		}
-		m.Xattrs[name] = value
+	for name, value := range attrs {
+		m.Xattrs[name] = []byte(value)
 	}
 	return m, nil
 }
@@ -79,36 +74,7 @@ func (m *meta) apply(path string) error {
 	return nil
 }
 
-// attrNames lists extended attributes, but those of overlayfs and of the host's policy.
-func attrNames(path string) ([]string, error) {
-	buf := make([]byte, 1024)
-	n, err := unix.Llistxattr(path, buf)
-	for errors.Is(err, unix.ERANGE) {
-		buf = make([]byte, 2*len(buf))
-		n, err = unix.Llistxattr(path, buf)
-	}
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("listing attributes of %s: %w", path, err)
-	}
-	var names []string
-	for name := range strings.SplitSeq(string(buf[:n]), "\x00") {
-		if name != "" && name != "security.selinux" && !strings.HasPrefix(name, "trusted.overlay.") {
-			names = append(names, name)
-		}
-	}
-	return names, nil
-}
-
-func attr(path, name string) ([]byte, error) {
-	buf := make([]byte, 256)
-	for {
-		n, err := unix.Lgetxattr(path, name, buf)
-		if !errors.Is(err, unix.ERANGE) {
-			return buf[:max(n, 0)], err
-		}
-		buf = make([]byte, 2*len(buf))
-	}
+// ours accepts all extended attributes but those of overlayfs and of the host's policy.
+func ours(name string) bool {
+	return name != "security.selinux" && !strings.HasPrefix(name, string(overlay.Trusted))
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
 )
 
 // mountProc shows a /proc: a new one where there is a PID namespace of our own, else the
@@ -79,7 +81,7 @@ func readonlyProc() []string {
 // mask hides what is at names below dir, where it exists.
 func (s *session) mask(dir string, names []string) error {
 	return s.eachExisting(dir, names, func(target int) (int, error) {
-		if checkKind(target, true) == nil {
+		if rootpath.CheckKind(target, true) == nil {
 			return newMount("tmpfs", unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC,
 				option{"mode", "0555"}, option{"nr_blocks", "1"}, option{"nr_inodes", "1"})
 		}
@@ -100,7 +102,7 @@ func (s *session) freeze(dir string, names []string) error {
 
 func (s *session) eachExisting(dir string, names []string, cover func(target int) (mount int, err error)) error {
 	for _, name := range names {
-		target, err := openInside(s.stubs.root, dir+"/"+name, unix.O_PATH|unix.O_NOFOLLOW)
+		target, err := rootpath.Open(s.stubs.Root, dir+"/"+name, unix.O_PATH|unix.O_NOFOLLOW)
 		if errors.Is(err, unix.ENOENT) {
 			continue
 		}
@@ -157,7 +159,7 @@ func bindDevice(dev int, name string) error {
 		return err
 	}
 	defer unix.Close(m)
-	if err := makeFile(dev, name, nil, 0o666); err != nil {
+	if err := rootpath.MakeFile(dev, name, nil, 0o666); err != nil {
 		return err
 	}
 	return attachIn(m, dev, name)

@@ -121,7 +121,7 @@ func (s *session) attachAt(mount int, target string) error {
 	if err := unix.Fstat(mount, &st); err != nil {
 		return err
 	}
-	point, err := s.stubs.place(target, st.Mode&unix.S_IFMT == unix.S_IFDIR)
+	point, err := s.stubs.Place(target, st.Mode&unix.S_IFMT == unix.S_IFDIR)
 	if err != nil {
 		return fmt.Errorf("mount point %s: %w", target, err)
 	}
@@ -140,7 +140,7 @@ func (s *session) detachAll() error {
 		return err
 	}
 	defer unix.Close(empty)
-	if err := attach(empty, s.stubs.root); err != nil {
+	if err := attach(empty, s.stubs.Root); err != nil {
 		return err
 	}
 	return changeRoot(empty)

@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
 )
 
 // mountRoot mounts the root filesystem, and beside it a filesystem in memory that holds the
@@ -16,7 +18,7 @@ func (s *session) mountRoot() error {
 	if err != nil {
 		return err
 	}
-	s.stubs.root = root
+	s.stubs.Root = root
 	memory, err := newMount("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, option{"mode", "0700"})
 	if err != nil {
 		return err
@@ -26,7 +28,7 @@ func (s *session) mountRoot() error {
 		return err
 	}
 	defer unix.Close(scratch)
-	s.host.memory = memory
+	s.memory = memory
 	return attach(memory, scratch)
 }
 
@@ -51,11 +53,11 @@ func (s *session) enterCwd() error {
 }
 
 func (s *session) cwd() (int, error) {
-	return ensure(s.stubs.root, s.spec.Cwd, true, func(parent int, name string, dir bool) error {
+	return rootpath.Ensure(s.stubs.Root, s.spec.Cwd, true, func(parent int, name string, dir bool) error {
 		if err := unix.Mkdirat(parent, name, 0o755); err != nil {
 			return err
 		}
-		return unix.Fchownat(parent, name, int(s.spec.UID), int(s.spec.GID), unix.AT_SYMLINK_NOFOLLOW)
+		return unix.Fchownat(parent, name, int(s.spec.Command.UID), int(s.spec.Command.GID), unix.AT_SYMLINK_NOFOLLOW)
 	})
 }
 
@@ -71,18 +73,18 @@ func (s *session) mountFiles() error {
 
 // mountFile puts a file in memory over f.Path.
 func (s *session) mountFile(f *File) error {
-	name := strconv.Itoa(s.host.files)
-	s.host.files++
-	if err := makeFile(s.host.memory, name, f.Data, 0o600); err != nil {
+	name := strconv.Itoa(s.files)
+	s.files++
+	if err := rootpath.MakeFile(s.memory, name, f.Data, 0o600); err != nil {
 		return err
 	}
-	if err := unix.Fchownat(s.host.memory, name, int(f.UID), int(f.GID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.Fchownat(s.memory, name, int(f.UID), int(f.GID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
-	if err := unix.Fchmodat(s.host.memory, name, f.Mode, 0); err != nil {
+	if err := unix.Fchmodat(s.memory, name, f.Mode, 0); err != nil {
 		return err
 	}
-	m, err := cloneMount(s.host.memory, name, false)
+	m, err := cloneMount(s.memory, name, false)
 	if err != nil {
 		return err
 	}
@@ -156,7 +158,7 @@ func (s *session) source(m *Mount) (int, error) {
 
 // selectMount makes a detached mount of what is at selector inside root.
 func selectMount(root int, selector string) (int, error) {
-	fd, err := openInside(root, selector, unix.O_PATH)
+	fd, err := rootpath.Open(root, selector, unix.O_PATH)
 	if err != nil {
 		return -1, err
 	}
@@ -166,11 +168,11 @@ func selectMount(root int, selector string) (int, error) {
 
 // enterRoot makes the root filesystem the root of this process, and of its namespace; the
 // host's directories are then out of reach, except by the descriptors that are open.
-func (s *session) enterRoot() error { return changeRoot(s.stubs.root) }
+func (s *session) enterRoot() error { return changeRoot(s.stubs.Root) }
 
 // leave takes the mounts away and removes the mount points that were made for them.
 func (s *session) leave() error {
-	if len(s.stubs.made) == 0 {
+	if s.stubs.None() {
 		return nil // the mounts end with the namespace
 	}
 	for _, fd := range s.frozen { // there may be mount points in them
@@ -181,5 +183,5 @@ func (s *session) leave() error {
 	if err := s.detachAll(); err != nil {
 		return err
 	}
-	return s.stubs.remove()
+	return s.stubs.Remove()
 }

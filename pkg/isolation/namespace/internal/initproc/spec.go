@@ -1,28 +1,15 @@
-// Package initproc is the process between the builder and a RUN: the builder's own
-// binary, executed again inside new namespaces. It mounts the root filesystem and
-// everything in it, enters it, runs the command with lowered privilege, ends what the command
-// left running, takes the mount points away again, and reports.
-//
-// Its instructions come through a pipe (as gob, because arguments and paths are any bytes), so that
-// secrets are on no command line and in no environment. The builder keeps its end of the pipe open: when that closes,
-// because the step was canceled or the builder died, everything is killed.
+// Package initproc is the process between the builder and a RUN (see package supervisor) that is
+// started inside new namespaces. It mounts the root filesystem and everything in it, enters
+// it, runs the command, and takes the mount points away again.
 package initproc
 
 import (
-	"syscall"
-
-	"github.com/slipway-build/slipway/pkg/isolation"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/overlay"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 )
 
-// Name is argv[0] of the process, by which [Main] knows that it is one.
+// Name is that of the process, for [supervisor.Spawn].
 const Name = "slipway: init of RUN"
-
-// The descriptors that the builder passes.
-const (
-	SpecFD   = 3 // read: a Spec, then nothing until the end
-	ReportFD = 4 // write: a Report
-)
 
 // Spec is what the process is asked to do. Names of directories on the host are relative to the
 // working directory that the process is started in, unless they begin with a slash.
@@ -43,17 +30,10 @@ type Spec struct {
 	Hostname string
 	Loopback bool // bring up the loopback interface
 
-	Args   []string
-	Env    []string
-	Cwd    string
-	UID    uint32
-	GID    uint32
-	Groups []uint32
-	// Capabilities is the bounding set of the command.
-	Capabilities isolation.Capabilities
+	Command supervisor.Command
+	Cwd     string
 	// Unmasked leaves /proc and /sys as writable and readable as the pod has them.
 	Unmasked bool
-	Rlimits  []Rlimit
 }
 
 // Overlay is one overlayfs mount. Lowers are the lower directories, topmost first.
@@ -86,26 +66,6 @@ type File struct {
 	Data     []byte
 	Mode     uint32
 	UID, GID uint32
-}
-
-// Rlimit is a resource limit by its number in <asm/resource.h>.
-type Rlimit struct {
-	Resource   int
-	Soft, Hard uint64
-}
-
-// Report is what became of it.
-type Report struct {
-	// Step and Error say what could not be set up; Errno is the cause, if it was a
-	// system call. All empty if the command was to be started.
-	Step  string
-	Error string
-	Errno syscall.Errno
-
-	// StartError says why the command could not be executed; Code is then 126 or 127.
-	StartError string
-	Code       int            // exit code, or 128+signal
-	Signal     syscall.Signal // 0 unless killed by a signal
 }
 
 // Steps for which the builder knows another way if they fail.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/overlay"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/unpack"
 	"github.com/slipway-build/slipway/pkg/layer"
 )

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/overlay"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
 )

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/overlay"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/upper"
 	"github.com/slipway-build/slipway/pkg/tree"
 )

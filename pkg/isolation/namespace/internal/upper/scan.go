@@ -7,15 +7,15 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
-	"strconv"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/overlay"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/difference"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
@@ -49,7 +49,7 @@ func Scan(ctx context.Context, root *os.Root, below *tree.View, o Options) (laye
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("reading the changes: %w", err)
 	}
-	return layer.FromDir(root, s.result())
+	return layer.FromDir(root, difference.Entries(s.found))
 }
 
 // scanner collects what is found, from several goroutines.
@@ -59,18 +59,7 @@ type scanner struct {
 	group *errgroup.Group
 
 	mu    sync.Mutex
-	found []found
-}
-
-type inode struct{ dev, ino uint64 }
-
-// found is one object of the upper directory.
-type found struct {
-	layer.DirFile
-	inode inode
-	nlink uint32
-	// same says that a lower layer has the very same at this path.
-	same bool
+	found []difference.File
 }
 
 func (s *scanner) root(fd int, below *tree.Node) error {
@@ -84,7 +73,7 @@ func (s *scanner) root(fd int, below *tree.Node) error {
 	}
 	f.ModTime = below.Entry().ModTime
 	f.Opaque = false
-	f.same = sameMetadata(&f.Entry, below.Entry())
+	f.Same = difference.SameMetadata(&f.Entry, below.Entry())
 	s.add(f)
 	return s.directory(fd, "", below)
 }
@@ -92,7 +81,7 @@ func (s *scanner) root(fd int, below *tree.Node) error {
 // directory scans the open directory fd, which is at path. below is what the lower layers have
 // there, nil if that is not a directory or hidden.
 func (s *scanner) directory(fd int, path string, below *tree.Node) error {
-	names, err := readNames(fd)
+	names, err := difference.Names(fd)
 	if err != nil {
 		return fmt.Errorf("/%s: %w", path, err)
 	}
@@ -134,7 +123,7 @@ func (s *scanner) object(dir int, name, p string, lower *tree.Node) error {
 	}
 	if kind == unix.S_IFCHR && st.Rdev_major == 0 && st.Rdev_minor == 0 {
 		if lower != nil {
-			s.add(found{DirFile: layer.DirFile{Entry: layer.Entry{Path: p, Type: layer.Whiteout}}})
+			s.add(difference.File{DirFile: layer.DirFile{Entry: layer.Entry{Path: p, Type: layer.Whiteout}}})
 		}
 		return nil
 	}
@@ -155,7 +144,7 @@ func (s *scanner) object(dir int, name, p string, lower *tree.Node) error {
 			visible = lower
 		}
 		f.Opaque = f.Opaque && lower.NumChildren() > 0
-		f.same = !f.Opaque && sameMetadata(&f.Entry, lower.Entry())
+		f.Same = !f.Opaque && difference.SameMetadata(&f.Entry, lower.Entry())
 	} else {
 		f.Opaque = false // there is nothing to hide
 	}
@@ -179,145 +168,52 @@ func (s *scanner) descend(dir int, name, p string, below *tree.Node) error {
 	return scan()
 }
 
-func (s *scanner) add(f found) {
+func (s *scanner) add(f difference.File) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.found = append(s.found, f)
 }
 
-// result puts what was found together: hard links are told from files, and what is
-// unchanged is dropped.
-func (s *scanner) result() []layer.DirFile {
-	slices.SortFunc(s.found, func(a, b found) int { return layer.ComparePaths(a.Path, b.Path) })
-	names := map[inode]int{} // how many names of a file are in the layer
-	for i := range s.found {
-		if f := &s.found[i]; f.nlink > 1 {
-			names[f.inode]++
-		}
+// describe makes the candidate for an object from its status and attributes, among them that which
+// makes a directory opaque.
+func (s *scanner) describe(dir int, name, p string, st *unix.Statx_t) (difference.File, error) {
+	opaque := s.Xattrs.Opaque()
+	f, err := difference.Describe(dir, name, p, st, func(attribute string) bool {
+		return attribute == opaque || xattr.Portable(attribute)
+	})
+	f.Opaque = f.Xattrs[opaque] == "y"
+	delete(f.Xattrs, opaque)
+	if len(f.Xattrs) == 0 {
+		f.Xattrs = nil
 	}
-	first := map[inode]string{}
-	for i := range s.found {
-		f := &s.found[i]
-		if f.nlink < 2 || names[f.inode] < 2 {
-			continue
-		}
-		// Linking makes overlayfs copy a file up. It stays, although unchanged:
-		// not every tool can link to a file of a lower layer.
-		f.same = false
-		target, ok := first[f.inode]
-		if !ok {
-			first[f.inode] = f.Path
-			continue
-		}
-		f.Type, f.Link, f.Size, f.Xattrs = layer.Hardlink, target, 0, nil
-		f.Stamp = layer.Stamp{}
-	}
-	return s.prune()
-}
-
-// prune drops what is the same as below, except directories in which something is not. In tree
-// order, read backwards, a directory comes after everything in it.
-func (s *scanner) prune() []layer.DirFile {
-	var kept []layer.DirFile
-	needed := map[string]bool{}
-	for i := len(s.found) - 1; i >= 0; i-- {
-		f := &s.found[i]
-		if f.same && !needed[f.Path] {
-			continue
-		}
-		if parent := parentOf(f.Path); parent != "" {
-			needed[parent] = true
-		}
-		kept = append(kept, f.DirFile)
-	}
-	slices.Reverse(kept)
-	return kept
-}
-
-func parentOf(p string) string {
-	for i := len(p) - 1; i >= 0; i-- {
-		if p[i] == '/' {
-			return p[:i]
-		}
-	}
-	return ""
-}
-
-// describe makes the entry for an object from its status and attributes.
-func (s *scanner) describe(dir int, name, p string, st *unix.Statx_t) (found, error) {
-	f := found{inode: inode{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}, nlink: st.Nlink}
-	e := &f.Entry
-	e.Path = p
-	e.Mode = st.Mode & 0o7777
-	e.UID, e.GID = st.Uid, st.Gid
-	e.ModTime = time.Unix(st.Mtime.Sec, int64(st.Mtime.Nsec)).UTC()
-	switch uint32(st.Mode) & unix.S_IFMT {
-	case unix.S_IFREG:
-		e.Type, e.Size = layer.Regular, int64(st.Size)
-		f.Stamp = layer.Stamp{Dev: f.inode.dev, Ino: st.Ino, Size: e.Size, ModTime: e.ModTime.UnixNano()}
-	case unix.S_IFDIR:
-		e.Type = layer.Directory
-		f.nlink = 1
-	case unix.S_IFLNK:
-		e.Type, e.Mode = layer.Symlink, 0o777
-		link, err := readlink(dir, name)
-		if err != nil {
-			return f, err
-		}
-		e.Link = link
-	case unix.S_IFIFO:
-		e.Type = layer.Fifo
-	case unix.S_IFCHR:
-		e.Type, e.Major, e.Minor = layer.CharDevice, st.Rdev_major, st.Rdev_minor
-	case unix.S_IFBLK:
-		e.Type, e.Major, e.Minor = layer.BlockDevice, st.Rdev_major, st.Rdev_minor
-	default:
-		return f, fmt.Errorf("file of unknown kind %#o", st.Mode)
-	}
-	var err error
-	e.Xattrs, e.Opaque, err = s.xattrs("/proc/self/fd/" + strconv.Itoa(dir) + "/" + name)
 	return f, err
+}
+
+// compare finds out whether f, which is name in the open directory dir, is what the lower layers
+// have there anyway: overlayfs copies a file up when it is opened for writing, touched
+// with the same time, or given the owner that it has.
+func (s *scanner) compare(dir int, name string, f *difference.File, lower *tree.Node) error {
+	if lower == nil {
+		return nil
+	}
+	e := lower.Entry()
+	if s.NoDevices && f.Type == layer.Regular && f.Size == 0 && (e.Type == layer.CharDevice || e.Type == layer.BlockDevice) {
+		f.Type, f.Major, f.Minor, f.Stamp = e.Type, e.Major, e.Minor, layer.Stamp{}
+	}
+	return f.Compare(s.ctx, dir, name, lower)
 }
 
 func stat(dir int, name string, st *unix.Statx_t) error {
 	return unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, st)
 }
 
-func readlink(dir int, name string) (string, error) {
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(dir, name, buf)
-	return string(buf[:max(n, 0)]), err
-}
-
-func readNames(fd int) ([]string, error) {
-	var names []string
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := unix.ReadDirent(fd, buf)
-		if err != nil {
-			return nil, err
-		}
-		if n == 0 {
-			return names, nil
-		}
-		_, _, names = unix.ParseDirent(buf[:n], -1, names)
-	}
-}
-
 // removeSocket removes a socket from the upper directory, as if the process had done it before it
 // ended: over something in a lower layer, which it had replaced, it leaves a whiteout.
 func removeSocket(dir int, name string, over bool) (gone bool, err error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(dir, &st); err != nil {
-		return false, err
-	}
-	if err := unix.Unlinkat(dir, name, 0); err != nil {
-		return false, err
-	}
-	if over {
-		if err := unix.Mknodat(dir, name, unix.S_IFCHR, 0); err != nil {
-			return false, err
+	return !over, rootpath.KeepTimes(dir, func() error {
+		if err := unix.Unlinkat(dir, name, 0); err != nil || !over {
+			return err
 		}
-	}
-	return !over, unix.UtimesNanoAt(dir, "", []unix.Timespec{st.Atim, st.Mtim}, unix.AT_EMPTY_PATH)
+		return unix.Mknodat(dir, name, unix.S_IFCHR, 0)
+	})
 }

@@ -1,4 +1,4 @@
-package initproc
+package supervisor
 
 import (
 	"errors"
@@ -13,28 +13,44 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation"
 )
 
+// Command is what is run: in the root and the working directory that this process has then, in a
+// session of its own, with the standard streams of this process.
+type Command struct {
+	Args   []string
+	Env    []string
+	UID    uint32
+	GID    uint32
+	Groups []uint32
+	// Capabilities is the bounding set of the command.
+	Capabilities isolation.Capabilities
+	Rlimits      []Rlimit
+}
+
+// Rlimit is a resource limit by its number in <asm/resource.h>.
+type Rlimit struct {
+	Resource   int
+	Soft, Hard uint64
+}
+
 // start executes the command with the user, the capabilities and the limits that it is to
 // have. An *isolation.ExitError says that its program is missing or not executable.
 //
-// Credentials belong to threads. They are changed on one thread that does nothing else; the
-// command inherits them from there, while the rest of this process keeps its own.
-func start(spec *Spec) (pid int, err error) {
+// Credentials, the session keyring among them, belong to threads. They are changed on one thread
+// that does nothing else; the command inherits them from there, while the rest of this process
+// keeps its own.
+func start(c *Command) (pid int, err error) {
 	// stdin of the command; its stdout and stderr are the pipes of the builder, which it
 	// must be able to open by name (/dev/stdout).
 	for fd := 1; fd <= 2; fd++ {
-		if err := unix.Fchown(fd, int(spec.UID), int(spec.GID)); err != nil && !errors.Is(err, unix.EINVAL) {
-			return 0, &stepError{"giving the output to the user", err}
+		if err := unix.Fchown(fd, int(c.UID), int(c.GID)); err != nil && !errors.Is(err, unix.EINVAL) {
+			return 0, &StepError{"giving the output to the user", err}
 		}
 	}
 	unix.Umask(0o022)
 	done := make(chan struct{})
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread is not to be used again
-		if err = lower(spec); err != nil {
-			err = &stepError{"lowering privileges", err}
-		} else {
-			pid, err = execute(spec)
-		}
+		pid, err = startHere(c)
 		close(done)
 		select {} // Pdeathsig is about the death of this thread
 	}()
@@ -42,8 +58,29 @@ func start(spec *Spec) (pid int, err error) {
 	return pid, err
 }
 
+// startHere starts the command from the calling thread.
+func startHere(c *Command) (int, error) {
+	if err := leaveKeyring(); err != nil {
+		return 0, &StepError{"leaving the builder's keyring", err}
+	}
+	if err := lower(c); err != nil {
+		return 0, &StepError{"lowering privileges", err}
+	}
+	return execute(c)
+}
+
+// leaveKeyring gives the calling thread, and what it starts, a session keyring of its own, where
+// there are keyrings.
+func leaveKeyring() error {
+	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
+		return nil
+	}
+	return err
+}
+
 // lower gives up privileges on the calling thread.
-func lower(spec *Spec) error {
+func lower(c *Command) error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var data [2]unix.CapUserData
 	if err := unix.Capget(&header, &data[0]); err != nil {
@@ -54,7 +91,7 @@ func lower(spec *Spec) error {
 		if err != nil {
 			break // the kernel's last capability was the one before
 		}
-		if has == 0 || spec.Capabilities.Has(n) {
+		if has == 0 || c.Capabilities.Has(n) {
 			continue
 		}
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(n), 0, 0, 0); err != nil {
@@ -64,12 +101,12 @@ func lower(spec *Spec) error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return fmt.Errorf("clearing ambient capabilities: %w", err)
 	}
-	if err := setIDs(spec); err != nil {
+	if err := setIDs(c); err != nil {
 		return err
 	}
 	for i := range data {
-		keep := uint32(spec.Capabilities >> (32 * i))
-		if spec.UID != 0 {
+		keep := uint32(c.Capabilities >> (32 * i))
+		if c.UID != 0 {
 			keep = 0
 		}
 		data[i].Permitted &= keep
@@ -84,13 +121,13 @@ func lower(spec *Spec) error {
 
 // setIDs sets user and groups of the calling thread alone: the functions of package syscall
 // would change all threads.
-func setIDs(spec *Spec) error {
-	groups := make([]uint32, 0, len(spec.Groups)+1)
-	groups = append(append(groups, spec.GID), spec.Groups...)
+func setIDs(c *Command) error {
+	groups := make([]uint32, 0, len(c.Groups)+1)
+	groups = append(append(groups, c.GID), c.Groups...)
 	if err := setgroups(groups); err != nil {
 		return fmt.Errorf("setgroups: %w", err)
 	}
-	gid, uid := uintptr(spec.GID), uintptr(spec.UID)
+	gid, uid := uintptr(c.GID), uintptr(c.UID)
 	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, gid, gid, gid); errno != 0 {
 		return fmt.Errorf("setting group %d: %w", gid, errno)
 	}
@@ -101,28 +138,28 @@ func setIDs(spec *Spec) error {
 }
 
 // execute looks the program up and executes it, with the credentials of the calling thread.
-func execute(spec *Spec) (int, error) {
-	path, err := isolation.LookPath(spec.Args[0], spec.Env, executable)
+func execute(c *Command) (int, error) {
+	path, err := isolation.LookPath(c.Args[0], c.Env, executable)
 	if err != nil {
-		return 0, isolation.StartError(spec.Args, err)
+		return 0, isolation.StartError(c.Args, err)
 	}
 	attr := &syscall.ProcAttr{
-		Env:   spec.Env,
+		Env:   c.Env,
 		Files: []uintptr{0, 1, 2},
 		Sys: &syscall.SysProcAttr{
 			Setsid:    true,
 			Pdeathsig: syscall.SIGKILL,
 			// With limits to set, the process stops at its first instruction.
-			Ptrace: len(spec.Rlimits) > 0,
+			Ptrace: len(c.Rlimits) > 0,
 		},
 	}
-	pid, err := syscall.ForkExec(path, spec.Args, attr)
+	pid, err := syscall.ForkExec(path, c.Args, attr)
 	if err != nil {
-		return 0, isolation.StartError(spec.Args, fmt.Errorf("exec: %q: %w", path, err))
+		return 0, isolation.StartError(c.Args, fmt.Errorf("exec: %q: %w", path, err))
 	}
-	if len(spec.Rlimits) > 0 {
-		if err := limit(pid, spec.Rlimits); err != nil {
-			return 0, &stepError{"setting resource limits", err}
+	if len(c.Rlimits) > 0 {
+		if err := limit(pid, c.Rlimits); err != nil {
+			return 0, &StepError{"setting resource limits", err}
 		}
 	}
 	return pid, nil

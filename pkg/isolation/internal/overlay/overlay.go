@@ -1,5 +1,5 @@
-// Package overlay holds what the sides of the namespace backend must agree on about the
-// kernel's overlayfs (Documentation/filesystems/overlayfs.rst).
+// Package overlay holds what everybody must agree on about the kernel's overlayfs
+// (Documentation/filesystems/overlayfs.rst).
 package overlay
 
 import "strings"

@@ -1,4 +1,7 @@
-package inplace
+// Package rootpath resolves and makes paths in the root filesystem of a RUN, inside of which the
+// image decides what every name means. Symbolic links are followed as chroot(2) would, and nothing
+// outside of the root is reached.
+package rootpath
 
 import (
 	"errors"
@@ -13,10 +16,10 @@ import (
 // is 40, image tools commonly take 255.
 const maxLinks = 255
 
-// openInside opens p inside the directory root, which symbolic links cannot leave: the mount
-// points and directories of an image are whatever its author wanted. Missing is what
-// openat2(2) says; magic links are refused.
-func openInside(root int, p string, flags uint64) (int, error) {
+// Open opens p inside the directory root, which symbolic links cannot leave: the mount
+// points and directories of an image are whatever its author wanted. flags are those of open(2),
+// to which O_CLOEXEC is added. Missing is what openat2(2) says; magic links are refused.
+func Open(root int, p string, flags uint64) (int, error) {
 	p = strings.TrimLeft(p, "/")
 	if p == "" {
 		p = "."
@@ -31,12 +34,13 @@ func openInside(root int, p string, flags uint64) (int, error) {
 	return fd, nil
 }
 
-// maker makes the directory or file name in the directory parent.
-type maker func(parent int, name string, dir bool) error
+// Maker makes the directory or file name in the directory parent.
+type Maker func(parent int, name string, dir bool) error
 
-// ensure opens target inside root with O_PATH, after making with mk what is missing of it: its
-// parents, the targets of dangling links on the way, and at last a directory or a file.
-func ensure(root int, target string, dir bool, mk maker) (fd int, err error) {
+// Ensure opens target inside root with O_PATH, after making with mk what is missing of it: its
+// parents, the targets of dangling links on the way, and at last a directory or a file. What is
+// there but of the other kind gives ENOTDIR or EISDIR.
+func Ensure(root int, target string, dir bool, mk Maker) (fd int, err error) {
 	var at string // what is resolved already: relative, without links
 	todo := split(target)
 	links := 0
@@ -48,7 +52,7 @@ func ensure(root int, target string, dir bool, mk maker) (fd int, err error) {
 			continue
 		}
 		p := path.Join(at, name)
-		fd, err := openInside(root, p, unix.O_PATH|unix.O_NOFOLLOW)
+		fd, err := Open(root, p, unix.O_PATH|unix.O_NOFOLLOW)
 		if errors.Is(err, unix.ENOENT) {
 			if err := makeInside(root, at, name, dir || len(todo) > 0, mk); err != nil {
 				return -1, err
@@ -76,19 +80,19 @@ func ensure(root int, target string, dir bool, mk maker) (fd int, err error) {
 		}
 		todo = append(split(link), todo...)
 	}
-	fd, err = openInside(root, at, unix.O_PATH|unix.O_NOFOLLOW)
+	fd, err = Open(root, at, unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {
 		return -1, err
 	}
-	if err := checkKind(fd, dir); err != nil {
+	if err := CheckKind(fd, dir); err != nil {
 		unix.Close(fd)
 		return -1, fmt.Errorf("/%s: %w", at, err)
 	}
 	return fd, nil
 }
 
-func makeInside(root int, dir, name string, asDir bool, mk maker) error {
-	parent, err := openInside(root, dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
+func makeInside(root int, dir, name string, asDir bool, mk Maker) error {
+	parent, err := Open(root, dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if err != nil {
 		return err
 	}
@@ -99,7 +103,9 @@ func makeInside(root int, dir, name string, asDir bool, mk maker) error {
 	return nil
 }
 
-func checkKind(fd int, dir bool) error {
+// CheckKind returns ENOTDIR or EISDIR unless fd refers to a directory, or to something else, as dir
+// wants it.
+func CheckKind(fd int, dir bool) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err

@@ -1,7 +1,8 @@
-package upper
+package difference
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,26 +11,19 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
 
-// compare finds out whether f, which is name in the open directory dir, is what the lower layers
-// have there anyway: overlayfs copies a file up when it is opened for writing, touched
-// with the same time, or given the owner that it has.
-func (s *scanner) compare(dir int, name string, f *found, lower *tree.Node) error {
-	if lower == nil {
-		return nil
-	}
-	e := lower.Entry()
-	if s.NoDevices && f.Type == layer.Regular && f.Size == 0 && (e.Type == layer.CharDevice || e.Type == layer.BlockDevice) {
-		f.Type, f.Major, f.Minor, f.Stamp = e.Type, e.Major, e.Minor, layer.Stamp{}
-	}
-	if !sameMetadata(&f.Entry, e) {
+// Compare sets Same if f, which is name in the open directory dir and no directory, is just what lower
+// is. Contents are only read if everything else is the same. lower is nil if there is nothing below.
+func (f *File) Compare(ctx context.Context, dir int, name string, lower *tree.Node) error {
+	if lower == nil || !SameMetadata(&f.Entry, lower.Entry()) {
 		return nil
 	}
 	if f.Type != layer.Regular || f.Size == 0 {
-		f.same = true
+		f.Same = true
 		return nil
 	}
 	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -38,18 +32,18 @@ func (s *scanner) compare(dir int, name string, f *found, lower *tree.Node) erro
 	}
 	file := os.NewFile(uintptr(fd), name)
 	defer file.Close()
-	content, err := lower.Open(s.ctx)
+	content, err := lower.Open(ctx)
 	if err != nil {
 		return err
 	}
 	defer content.Close()
-	f.same, err = sameContent(file, content)
+	f.Same, err = sameContent(file, content)
 	return err
 }
 
-// sameMetadata compares everything but names and content. The times of links and devices
+// SameMetadata compares everything but names and content. The times of links and devices
 // count too: nothing changes them in passing.
-func sameMetadata(a, b *layer.Entry) bool {
+func SameMetadata(a, b *layer.Entry) bool {
 	if a.Type != b.Type || a.UID != b.UID || a.GID != b.GID || a.Size != b.Size ||
 		a.Link != b.Link && a.Type == layer.Symlink || a.Major != b.Major || a.Minor != b.Minor ||
 		a.Mode != b.Mode && a.Type != layer.Symlink || !unixTime(a).Equal(unixTime(b)) {
@@ -61,7 +55,7 @@ func sameMetadata(a, b *layer.Entry) bool {
 // containsAll reports whether b has all portable attributes of a.
 func containsAll(a, b map[string]string) bool {
 	for name, value := range a {
-		if other, ok := b[name]; portable(name) && (!ok || other != value) {
+		if other, ok := b[name]; xattr.Portable(name) && (!ok || other != value) {
 			return false
 		}
 	}

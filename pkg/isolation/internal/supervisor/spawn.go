@@ -1,4 +1,4 @@
-package inplace
+package supervisor
 
 import (
 	"context"
@@ -10,27 +10,44 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
-
-	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/child"
 )
 
-// patience is how long the parent of the process may take to end everything below it
-// after it was told to, before it is killed itself.
+// patience is how long the process may take to end everything below it after it was told to,
+// before it is killed itself.
 const patience = 10 * time.Second
 
-// streams are those of the process.
-type streams struct {
-	stdin          io.Reader
-	stdout, stderr io.Writer
+// Options say how the process is started.
+type Options struct {
+	Name  string              // by which [Main] knows that it is one: its argv[0]
+	Dir   string              // its working directory
+	Attr  syscall.SysProcAttr // Setsid is added
+	Files []*os.File          // what it holds open beside its pipes, which the command never gets
+
+	// Those of the command. Stdin may be nil for an empty one; output without a writer is
+	// discarded.
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
 }
 
-// onlyWriter hides that a writer is a file: a process must not get the builder's own files, which
+// StartError says that the process could not be started.
+type StartError struct{ Err error }
+
+// Error implements error.
+func (e *StartError) Error() string {
+	return "isolation: starting the parent of the process: " + e.Err.Error()
+}
+
+// Unwrap returns the cause.
+func (e *StartError) Unwrap() error { return e.Err }
+
+// onlyWriter hides that a writer is a file: a command must not get the builder's own files, which
 // may be a terminal or a log.
 type onlyWriter struct{ io.Writer }
 
-// spawn starts the process that runs the command, lets it do what spec says and returns its
-// report.
-func spawn(ctx context.Context, spec *child.Spec, lock *os.File, io streams) (*child.Report, error) {
+// Spawn starts the process, lets it do what spec says, waits until it has ended and returns its
+// report. spec is what the function that was given to [Main] gets. When ctx ends first, the
+// command and everything that it started is killed, and the cause returned.
+func Spawn(ctx context.Context, spec any, o *Options) (*Report, error) {
 	specR, specW, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("isolation: %w", err)
@@ -42,11 +59,9 @@ func spawn(ctx context.Context, spec *child.Spec, lock *os.File, io streams) (*c
 	}
 	defer reportR.Close()
 
-	cmd := command(io)
-	// child.SpecFD, child.ReportFD, and the lock, so that nobody takes the root while processes of
-	// a builder that was killed are still in it.
-	cmd.ExtraFiles = []*os.File{specR, reportW, lock}
-	stdin, err := feed(cmd, io.stdin)
+	cmd := o.command()
+	cmd.ExtraFiles = append([]*os.File{specR, reportW}, o.Files...) // specFD, reportFD
+	stdin, err := feed(cmd, o.Stdin)
 	if err != nil {
 		return nil, errors.Join(err, specR.Close(), reportW.Close())
 	}
@@ -56,7 +71,7 @@ func spawn(ctx context.Context, spec *child.Spec, lock *os.File, io streams) (*c
 		return nil, err
 	}
 	if err != nil {
-		return nil, fmt.Errorf("isolation: starting the parent of the process: %w", err)
+		return nil, &StartError{err}
 	}
 	report, err := converse(ctx, cmd, spec, specW, reportR)
 	waitErr := cmd.Wait()
@@ -73,14 +88,14 @@ func spawn(ctx context.Context, spec *child.Spec, lock *os.File, io streams) (*c
 	return report, nil
 }
 
-func command(io streams) *exec.Cmd {
+func (o *Options) command() *exec.Cmd {
+	attr := o.Attr
+	attr.Setsid = true // the terminal's signals are for the builder, which then cancels
 	return &exec.Cmd{
-		Path: "/proc/self/exe", Args: []string{child.Name},
+		Path: "/proc/self/exe", Args: []string{o.Name},
 		Env: []string{}, // nothing of ours
-		Dir: "/",
-		// The terminal's signals are for the builder, which then cancels.
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
-		Stdout:      onlyWriter{orDiscard(io.stdout)}, Stderr: onlyWriter{orDiscard(io.stderr)},
+		Dir: o.Dir, SysProcAttr: &attr,
+		Stdout: onlyWriter{orDiscard(o.Stdout)}, Stderr: onlyWriter{orDiscard(o.Stderr)},
 		WaitDelay: patience,
 	}
 }
@@ -115,9 +130,9 @@ func feed(cmd *exec.Cmd, r io.Reader) (done func(), err error) {
 
 // converse sends spec and waits for the report. When ctx ends first, the process is told to stop
 // and after a while killed.
-func converse(ctx context.Context, cmd *exec.Cmd, spec *child.Spec, to io.WriteCloser, from io.Reader) (*child.Report, error) {
+func converse(ctx context.Context, cmd *exec.Cmd, spec any, to io.WriteCloser, from io.Reader) (*Report, error) {
 	type answer struct {
-		report *child.Report
+		report *Report
 		err    error
 	}
 	answers := make(chan answer, 1)
@@ -126,7 +141,7 @@ func converse(ctx context.Context, cmd *exec.Cmd, spec *child.Spec, to io.WriteC
 		if err := gob.NewEncoder(to).Encode(spec); err != nil {
 			a.err = fmt.Errorf("isolation: instructing the parent of the process: %w", err)
 		} else {
-			a.report = new(child.Report)
+			a.report = new(Report)
 			if err := gob.NewDecoder(from).Decode(a.report); err != nil {
 				a.err = fmt.Errorf("isolation: the parent of the process did not report: %w", err)
 			}

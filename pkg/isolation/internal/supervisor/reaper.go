@@ -1,36 +1,70 @@
-package child
+package supervisor
 
 import (
 	"errors"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/pkg/isolation"
 )
 
-// reaper ends processes. It is a subreaper, so that everything the command leaves behind stays
-// below it, and looks for its descendants in /proc.
-type reaper struct {
+// Reaper runs the command and ends processes. In a PID namespace of its own it is process 1, which
+// every orphan becomes a child of; without one it becomes a subreaper and looks for its
+// descendants in the pod's /proc.
+type Reaper struct {
 	mu       sync.Mutex
 	canceled bool
 	command  int // 0 when it is not running
-	proc     int // /proc, opened
+
+	alone bool
+	proc  int // the pod's /proc, opened
+}
+
+func (r *Reaper) openProc() (err error) {
+	r.proc, err = unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	return err
+}
+
+// Run runs the command, waits for its end and ends everything that it leaves behind. It can be
+// called once. alone says that this process is the first one of a PID namespace of its own.
+func (r *Reaper) Run(c *Command, alone bool) (Report, error) {
+	if err := r.adopt(alone); err != nil {
+		return Report{}, &StepError{"becoming the parent of orphans", err}
+	}
+	pid, err := start(c)
+	var notStarted *isolation.ExitError
+	if errors.As(err, &notStarted) {
+		return Report{StartError: notStarted.Err.Error(), Code: notStarted.Code}, nil
+	}
+	if err != nil {
+		return Report{}, err
+	}
+	status, err := r.wait(pid)
+	if err != nil {
+		return Report{}, &StepError{"waiting for the command", err}
+	}
+	if status.Signaled() {
+		return Report{Code: 128 + int(status.Signal()), Signal: status.Signal()}, nil
+	}
+	return Report{Code: status.ExitStatus()}, nil
 }
 
 // adopt makes this process the parent of its orphaned descendants.
-func (r *reaper) adopt() error {
-	fd, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
+func (r *Reaper) adopt(alone bool) error {
+	r.alone = alone
+	if alone {
+		return nil
 	}
-	r.proc = fd
 	return unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 }
 
 // cancel kills the command, or the one that would have been started.
-func (r *reaper) cancel() {
+func (r *Reaper) cancel() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.canceled = true
@@ -40,7 +74,7 @@ func (r *reaper) cancel() {
 }
 
 // wait waits for the command pid, then kills everything that is left and waits for it too.
-func (r *reaper) wait(pid int) (unix.WaitStatus, error) {
+func (r *Reaper) wait(pid int) (unix.WaitStatus, error) {
 	r.mu.Lock()
 	r.command = pid
 	canceled := r.canceled
@@ -73,7 +107,7 @@ func waitOne(status *unix.WaitStatus) (int, error) {
 	}
 }
 
-func (r *reaper) killRest() error {
+func (r *Reaper) killRest() error {
 	for {
 		if err := r.killOnce(); err != nil {
 			return err
@@ -92,7 +126,13 @@ func (r *reaper) killRest() error {
 }
 
 // killOnce sends SIGKILL to everything below this process.
-func (r *reaper) killOnce() error {
+func (r *Reaper) killOnce() error {
+	if r.alone {
+		if err := unix.Kill(-1, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			return err
+		}
+		return nil
+	}
 	pids, err := descendants(r.proc, unix.Getpid())
 	if err != nil {
 		return err
@@ -135,19 +175,9 @@ func readNames(proc int) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer unix.Close(fd)
-	var names []string
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := unix.ReadDirent(fd, buf)
-		if err != nil {
-			return nil, err
-		}
-		if n == 0 {
-			return names, nil
-		}
-		_, _, names = unix.ParseDirent(buf[:n], -1, names)
-	}
+	dir := os.NewFile(uintptr(fd), "/proc")
+	defer dir.Close()
+	return dir.Readdirnames(-1)
 }
 
 // parentPID reads the fourth field of /proc/PID/stat; the second is in parentheses and may

@@ -1,0 +1,137 @@
+// Package difference tells what a process changed in a directory from what only looks like a change,
+// and makes the entries of a layer of it. Where to look is the backends' affair.
+package difference
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
+	"github.com/slipway-build/slipway/pkg/layer"
+)
+
+// File is a candidate for the layer.
+type File struct {
+	layer.DirFile
+	Inode Inode
+	Links uint32 // how many hard links it has; 1 for directories
+	// Same says that the tree below has the very same at this path.
+	Same bool
+}
+
+// Inode identifies a file, under whatever name.
+type Inode struct{ Dev, Ino uint64 }
+
+// Describe makes the candidate for name in the open directory dir, "" for the directory itself, from
+// its status, link and those attributes that wanted accepts. path is its place in the layer.
+// Sockets, which no layer can hold, are an error.
+func Describe(dir int, name, path string, st *unix.Statx_t, wanted func(attribute string) bool) (File, error) {
+	f := File{Inode: Inode{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}, Links: st.Nlink}
+	e := &f.Entry
+	e.Path, e.Mode = path, st.Mode&0o7777
+	e.UID, e.GID = st.Uid, st.Gid
+	e.ModTime = time.Unix(st.Mtime.Sec, int64(st.Mtime.Nsec)).UTC()
+	switch uint32(st.Mode) & unix.S_IFMT {
+	case unix.S_IFREG:
+		e.Type, e.Size = layer.Regular, int64(st.Size)
+		f.Stamp = layer.Stamp{Dev: f.Inode.Dev, Ino: st.Ino, Size: e.Size, ModTime: e.ModTime.UnixNano()}
+	case unix.S_IFDIR:
+		e.Type = layer.Directory
+		f.Links = 1
+	case unix.S_IFLNK:
+		e.Type, e.Mode = layer.Symlink, 0o777
+		link, err := readlink(dir, name)
+		if err != nil {
+			return f, err
+		}
+		e.Link = link
+	case unix.S_IFIFO:
+		e.Type = layer.Fifo
+	case unix.S_IFCHR:
+		e.Type, e.Major, e.Minor = layer.CharDevice, st.Rdev_major, st.Rdev_minor
+	case unix.S_IFBLK:
+		e.Type, e.Major, e.Minor = layer.BlockDevice, st.Rdev_major, st.Rdev_minor
+	default:
+		return f, fmt.Errorf("file of unknown kind %#o", st.Mode)
+	}
+	var err error
+	e.Xattrs, err = xattr.Read("/proc/self/fd/"+strconv.Itoa(dir)+"/"+name, wanted)
+	return f, err
+}
+
+func readlink(dir int, name string) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(dir, name, buf)
+	return string(buf[:max(n, 0)]), err
+}
+
+// Names lists the open directory fd, in no order, from where it was read last.
+func Names(fd int) ([]string, error) {
+	var names []string
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := unix.ReadDirent(fd, buf)
+		if err != nil {
+			return nil, os.NewSyscallError("getdents", err)
+		}
+		if n <= 0 {
+			return names, nil
+		}
+		_, _, names = unix.ParseDirent(buf[:n], -1, names)
+	}
+}
+
+// Entries makes entries of a layer of the candidates, in tree order: hard links are told from files,
+// and what is the same is dropped, except directories in which something is not. A file that has
+// several names here stays, although the same: not every tool can link to a file of a
+// lower layer. It changes files.
+func Entries(files []File) []layer.DirFile {
+	slices.SortFunc(files, func(a, b File) int { return layer.ComparePaths(a.Path, b.Path) })
+	names := map[Inode]int{} // how many names of a file there are
+	for i := range files {
+		if f := &files[i]; f.Links > 1 {
+			names[f.Inode]++
+		}
+	}
+	first := map[Inode]string{}
+	for i := range files {
+		f := &files[i]
+		if f.Links < 2 || names[f.Inode] < 2 {
+			continue
+		}
+		f.Same = false
+		target, ok := first[f.Inode]
+		if !ok {
+			first[f.Inode] = f.Path
+			continue
+		}
+		f.Type, f.Link, f.Size, f.Xattrs = layer.Hardlink, target, 0, nil
+		f.Stamp = layer.Stamp{}
+	}
+	return prune(files)
+}
+
+// prune drops what is the same. In tree order, read backwards, a directory comes after everything
+// in it.
+func prune(files []File) []layer.DirFile {
+	var kept []layer.DirFile
+	needed := map[string]bool{}
+	for i := len(files) - 1; i >= 0; i-- {
+		f := &files[i]
+		if f.Same && !needed[f.Path] {
+			continue
+		}
+		if i := strings.LastIndexByte(f.Path, '/'); i > 0 {
+			needed[f.Path[:i]] = true
+		}
+		kept = append(kept, f.DirFile)
+	}
+	slices.Reverse(kept)
+	return kept
+}
