@@ -84,7 +84,7 @@ func TestPushedImage(t *testing.T) {
 			}
 		}
 		entries, err := os.ReadDir(filepath.Join(dir, "results"))
-		if err != nil || len(entries) != 4 {
+		if err != nil || len(entries) != 7 { // with the empty ones
 			t.Errorf("the results directory has %v, error %v", entries, err)
 		}
 		var metadata map[string]any

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -94,13 +95,14 @@ func TestHostileBaseImages(t *testing.T) {
 		headers []tar.Header
 		damage  func([]byte) []byte
 		message string
+		reason  string // the result ERROR_REASON
 	}{
-		{"climbs out by dots", []tar.Header{dir, file("../evil")}, nil, "../evil"},
-		{"climbs out in the middle", []tar.Header{dir, file("d/../../evil")}, nil, "evil"},
-		{"climbs out through a link", []tar.Header{link("l", "../../.."), file("l/evil")}, nil, "climbs out through a symlink"},
-		{"hard link out of the root", []tar.Header{{Name: "h", Linkname: "../../etc/passwd", Typeflag: tar.TypeLink}}, nil, "h"},
-		{"corrupt", []tar.Header{file("f")}, func(b []byte) []byte { b = bytes.Clone(b); b[len(b)/2] ^= 1; return b }, "digest"},
-		{"truncated", []tar.Header{file("f")}, func(b []byte) []byte { return b[:len(b)/2] }, "truncated"},
+		{"climbs out by dots", []tar.Header{dir, file("../evil")}, nil, "../evil", "DockerfileError"},
+		{"climbs out in the middle", []tar.Header{dir, file("d/../../evil")}, nil, "evil", "DockerfileError"},
+		{"climbs out through a link", []tar.Header{link("l", "../../.."), file("l/evil")}, nil, "climbs out through a symlink", "DockerfileError"},
+		{"hard link out of the root", []tar.Header{{Name: "h", Linkname: "../../etc/passwd", Typeflag: tar.TypeLink}}, nil, "h", "DockerfileError"},
+		{"corrupt", []tar.Header{file("f")}, func(b []byte) []byte { b = bytes.Clone(b); b[len(b)/2] ^= 1; return b }, "digest", "RegistryRefused"},
+		{"truncated", []tar.Header{file("f")}, func(b []byte) []byte { return b[:len(b)/2] }, "truncated", "RegistryUnavailable"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -123,6 +125,7 @@ func TestHostileBaseImages(t *testing.T) {
 			if !strings.Contains(got.stderr, "slipway: Dockerfile:") {
 				t.Error("the message does not name a line")
 			}
+			checkFailureResults(t, filepath.Join(work, "results"), c.reason, c.message)
 			if left, err := os.ReadDir(work); err != nil || len(left) != 0 {
 				t.Errorf("left behind: %v, %v", left, err)
 			}

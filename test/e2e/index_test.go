@@ -77,18 +77,19 @@ func TestIndexFailures(t *testing.T) {
 	host, base := registryWithBase(t)
 	dir := t.TempDir()
 	for name, c := range map[string]struct {
-		args []string
-		code int
-		want string
+		args   []string
+		code   int
+		want   string
+		reason string // the result ERROR_REASON
 	}{
-		"no image":        {[]string{"-t", host + "/x"}, 2, "no image to join"},
-		"no tag":          {[]string{base}, 2, "give --tag"},
-		"empty reference": {[]string{"-t", host + "/x", base, ""}, 2, "image 2 of 2 is empty"},
-		"bad reference":   {[]string{"-t", host + "/x", "UP"}, 2, "UP"},
-		"unknown flag":    {[]string{"--imgae", base}, 2, "--image"},
-		"missing":         {[]string{"-t", host + "/x", "--platform", "linux/s390x", base}, 1, "none for platform linux/s390x"},
-		"not there":       {[]string{"-t", host + "/x", host + "/nothing:1"}, 1, "check the spelling"},
-		"no registry":     {[]string{"-t", host + "/x", unusedAddress(t) + "/x:1"}, 75, "connection refused"},
+		"no image":        {[]string{"-t", host + "/x"}, 2, "no image to join", "UsageError"},
+		"no tag":          {[]string{base}, 2, "give --tag", "UsageError"},
+		"empty reference": {[]string{"-t", host + "/x", base, ""}, 2, "image 2 of 2 is empty", "UsageError"},
+		"bad reference":   {[]string{"-t", host + "/x", "UP"}, 2, "UP", "UsageError"},
+		"unknown flag":    {[]string{"--imgae", base}, 2, "--image", ""},
+		"missing":         {[]string{"-t", host + "/x", "--platform", "linux/s390x", base}, 1, "none for platform linux/s390x", "BuildFailed"},
+		"not there":       {[]string{"-t", host + "/x", host + "/nothing:1"}, 1, "check the spelling", "RegistryRefused"},
+		"no registry":     {[]string{"-t", host + "/x", unusedAddress(t) + "/x:1"}, 75, "connection refused", "RegistryUnavailable"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if name == "no registry" && testing.Short() {
@@ -98,6 +99,7 @@ func TestIndexFailures(t *testing.T) {
 			if o.code != c.code || !strings.Contains(o.stderr, c.want) {
 				t.Errorf("exit code %d, want %d, with %q:\n%s", o.code, c.code, c.want, o.stderr)
 			}
+			checkFailureResults(t, filepath.Join(dir, name), c.reason, c.want)
 			if left, err := filepath.Glob(filepath.Join(dir, name, "*")); err != nil || len(left) != 0 {
 				t.Errorf("results were written: %v, %v", left, err)
 			}

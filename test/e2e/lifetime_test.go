@@ -102,6 +102,7 @@ func TestTermination(t *testing.T) {
 			if code := cmd.ProcessState.ExitCode(); code != 143 {
 				t.Errorf("exit code %d, want 143\n%s", code, errs.String())
 			}
+			checkFailureResults(t, filepath.Join(dir, "results"), "Interrupted", "signal")
 			if left, err := os.ReadDir(dir); err != nil || len(left) != 0 {
 				t.Errorf("left behind: %v, %v", left, err)
 			}
