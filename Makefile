@@ -21,7 +21,7 @@ STAGE := scripts/stage
 
 .PHONY: help
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## compile bin/slipway
@@ -78,6 +78,28 @@ vet: ## run go vet
 lint: ## run the linters that CI runs
 	@$(STAGE) "lint" scripts/lint
 
+.PHONY: generate
+generate: ## write what is generated of the Tekton bundle: variants, StepAction, tables, catalog.yaml
+	@$(GO) run ./internal/bundle/cmd/bundle generate
+
+.PHONY: catalog
+catalog: generate ## write catalog.yaml, with what it lists
+
+.PHONY: verify-generated
+verify-generated: ## fail if a generated file is not as "make generate" would write it
+	@$(STAGE) "generated files" $(GO) test -count=1 -run='^TestGenerated' ./internal/bundle
+
+.PHONY: release
+release: ## write dist/resources.tar.gz, dist/catalog.yaml and dist/SHA256SUMS
+	@$(GO) run ./internal/bundle/cmd/bundle release dist
+
+# Where "make bundle" pushes the Tekton bundle; nowhere if it is empty.
+BUNDLE ?=
+
+.PHONY: bundle
+bundle: ## write the Tekton bundle as OCI layout dist/bundle, and push it to BUNDLE
+	@$(GO) run ./internal/bundle/cmd/bundle image dist/bundle $(BUNDLE)
+
 .PHONY: clean
 clean: ## remove what the other targets made
-	rm -rf bin demo-out .cache
+	rm -rf bin demo-out dist .cache

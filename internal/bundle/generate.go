@@ -1,0 +1,50 @@
+package bundle
+
+import (
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+)
+
+// File is a generated file.
+type File struct {
+	Path string // slash-separated, relative to the repository
+	Data []byte
+}
+
+// Generate makes all generated files of a repository anew, sorted by path. It writes nothing. What it
+// makes depends on nothing but the repository's files, so that it gives the same when what it
+// gave is written.
+func Generate(repository fs.FS) ([]File, error) {
+	made := map[string][]byte{}
+	task, err := fs.ReadFile(repository, taskFile)
+	if err != nil {
+		return nil, err
+	}
+	for file, derive := range map[string]func([]byte) ([]byte, error){openShiftFile: openShiftTask, stepFile: stepAction} {
+		if made[file], err = derive(task); err != nil {
+			return nil, fmt.Errorf("%s from %s: %w", file, taskFile, err)
+		}
+	}
+	definitions, err := load(repository, made)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range definitions {
+		readme, err := fs.ReadFile(repository, d.Readme())
+		if err != nil {
+			return nil, err
+		}
+		if made[d.Readme()], err = fillReadme(string(readme), d); err != nil {
+			return nil, fmt.Errorf("%s: %w", d.Readme(), err)
+		}
+	}
+	made[CatalogFile] = Catalog(definitions)
+
+	var files []File
+	for _, file := range slices.Sorted(maps.Keys(made)) {
+		files = append(files, File{Path: file, Data: made[file]})
+	}
+	return files, nil
+}
