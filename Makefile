@@ -36,6 +36,7 @@ demo: build ## build an example, push it to a registry on loopback, show and run
 test: test-tools ## run all tests
 	@SLIPWAY_REQUIRE_TOOLS=$$(scripts/install-packages --check $(TEST_PACKAGES) && echo 1 || true) \
 		$(STAGE) "tests" $(GO) test -timeout=30m $(TESTFLAGS) ./...
+	@$(MAKE) --no-print-directory test-argo
 
 # What the tests use beside Go:
 #   busybox-static    the root filesystem in which RUN is tested
@@ -49,6 +50,11 @@ TEST_PACKAGES := busybox-static:busybox skopeo:skopeo umoci:umoci docker-registr
 .PHONY: test-tools
 test-tools: ## install what the tests use, where that is possible
 	@scripts/install-packages --optional $(TEST_PACKAGES)
+
+.PHONY: test-argo
+test-argo: test-tools ## run the tests against Argo Workflows
+	@SLIPWAY_REQUIRE_TOOLS=$$(scripts/install-packages --check $(TEST_PACKAGES) && echo 1 || true) \
+		$(STAGE) "tests against Argo" $(GO) -C test/argo test -timeout=60m $(TESTFLAGS) ./...
 
 .PHONY: race
 race: ## run the tests with the race detector (needs a C compiler)

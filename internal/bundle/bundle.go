@@ -1,5 +1,5 @@
-// Package bundle makes what is generated of the Tekton bundle: definitions that follow from others,
-// the tables of the READMEs, and catalog.yaml. The sources are written by hand; everything here works
+// Package bundle makes what is generated of the bundle for Tekton and Argo: definitions that follow from
+// others, the tables of the READMEs, and catalog.yaml. The sources are written by hand; everything here works
 // on their YAML as text and nodes, so that comments and order stay as they were written, and needs
 // neither Tekton nor Kubernetes.
 package bundle

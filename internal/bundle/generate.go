@@ -41,10 +41,32 @@ func Generate(repository fs.FS) ([]File, error) {
 		}
 	}
 	made[CatalogFile] = Catalog(definitions)
+	if err := generateArgo(repository, made); err != nil {
+		return nil, err
+	}
 
 	var files []File
 	for _, file := range slices.Sorted(maps.Keys(made)) {
 		files = append(files, File{Path: file, Data: made[file]})
 	}
 	return files, nil
+}
+
+// generateArgo adds what follows from the WorkflowTemplate.
+func generateArgo(repository fs.FS, made map[string][]byte) error {
+	template, err := fs.ReadFile(repository, argoFile)
+	if err != nil {
+		return err
+	}
+	if made[argoClusterFile], err = ClusterWorkflowTemplate(template); err != nil {
+		return fmt.Errorf("%s from %s: %w", argoClusterFile, argoFile, err)
+	}
+	readme, err := fs.ReadFile(repository, argoReadmeFile)
+	if err != nil {
+		return err
+	}
+	if made[argoReadmeFile], err = ArgoReadme(readme, template); err != nil {
+		return fmt.Errorf("%s: %w", argoReadmeFile, err)
+	}
+	return nil
 }

@@ -159,7 +159,7 @@ func TestFlags(t *testing.T) {
 	known := flagsOf(t, "build")
 	// Flags of a Dockerfile's instructions are not ours.
 	instruction := regexp.MustCompile("(?:RUN|COPY|ADD|FROM) --[a-z]+")
-	call := regexp.MustCompile(`slipway build|slipway --|/usr/local/bin/slipway`)
+	call := regexp.MustCompile(`(?:^|[\s/]bin/|[^/\w])slipway (?:build|--)|/usr/local/bin/slipway`)
 	documented := map[string]bool{}
 	for page, text := range pages(t) {
 		inCall, inContainer := false, false

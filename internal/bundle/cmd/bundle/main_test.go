@@ -14,7 +14,7 @@ const top = "../../../.."
 func clone(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
-	for _, name := range []string{"task", "stepaction", "pipelines"} {
+	for _, name := range []string{"task", "stepaction", "pipelines", "argo"} {
 		if err := os.CopyFS(filepath.Join(dir, name), os.DirFS(filepath.Join(top, name))); err != nil {
 			t.Fatal(err)
 		}

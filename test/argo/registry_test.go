@@ -1,0 +1,145 @@
+package argo
+
+import (
+	"archive/tar"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/slipway-build/slipway/internal/testbase"
+)
+
+// serveRegistry starts a registry that has an image with a shell as base:1; it gives its host and port.
+func serveRegistry(t *testing.T) string {
+	t.Helper()
+	r, err := testbase.Serve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	program, err := testbase.Find(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := program.Image()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Push(t.Context(), "base:1", image); err != nil {
+		t.Fatal(err)
+	}
+	return r.Host
+}
+
+// The login that servePrivate wants.
+const (
+	user     = "ci"
+	password = "open sesame"
+)
+
+// servePrivate starts an empty registry that wants a login; it gives its host and port.
+func servePrivate(t *testing.T) string {
+	t.Helper()
+	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if u, p, ok := r.BasicAuth(); !ok || u != user || p != password {
+			w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// dockerConfig is a login for a registry in Docker's format.
+func dockerConfig(host string) string {
+	auth := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	return fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, host, auth)
+}
+
+// noRegistry is a host and port where nothing listens.
+func noRegistry(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// descriptorOf asks a registry what a reference is.
+func descriptorOf(t *testing.T, reference string) *remote.Descriptor {
+	t.Helper()
+	ref, err := name.ParseReference(reference, name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := remote.Get(ref, remote.WithContext(t.Context()), remote.WithAuth(&authn.Basic{Username: user, Password: password}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func imageOf(t *testing.T, reference string) v1.Image {
+	t.Helper()
+	image, err := descriptorOf(t, reference).Image()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
+
+// filesOf are the regular files in the layers of an image, by name.
+func filesOf(t *testing.T, image v1.Image) map[string]string {
+	t.Helper()
+	layers, err := image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for _, l := range layers {
+		r, err := l.Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for tr := tar.NewReader(r); ; {
+			h, err := tr.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, err := io.ReadAll(tr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if h.Typeflag == tar.TypeReg {
+				files[h.Name] = string(data)
+			}
+		}
+		r.Close()
+	}
+	return files
+}
