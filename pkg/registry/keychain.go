@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/configfile"
@@ -18,11 +19,15 @@ import (
 // ConfigKeychain gives the logins of a Docker configuration, which is read once, now. path is its file,
 // or a directory that holds one, named as Docker or one of Kubernetes' secrets names it: config.json,
 // .dockerconfigjson (type kubernetes.io/dockerconfigjson) or .dockercfg (kubernetes.io/dockercfg), of
-// several the first.
+// several the first. An empty directory, such as Kubernetes mounts for an optional secret that is not there,
+// has no logins; one with other files is an error.
 func ConfigKeychain(path string) (authn.Keychain, error) {
 	file, err := configPath(path)
 	if err != nil {
 		return nil, fmt.Errorf("docker configuration: %w", err)
+	}
+	if file == "" {
+		return authn.NewMultiKeychain(), nil
 	}
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -38,6 +43,7 @@ func ConfigKeychain(path string) (authn.Keychain, error) {
 	return configKeychain{conf}, nil
 }
 
+// configPath is the file that path means, "" for an empty directory.
 func configPath(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -56,7 +62,17 @@ func configPath(path string) (string, error) {
 			return "", err
 		}
 	}
-	return "", fmt.Errorf("%s has none of config.json, .dockerconfigjson, .dockercfg", path)
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return "", err
+	}
+	for _, e := range entries {
+		// kubelet keeps what is behind the files of a volume under such names.
+		if !strings.HasPrefix(e.Name(), "..") {
+			return "", fmt.Errorf("%s has none of config.json, .dockerconfigjson, .dockercfg", path)
+		}
+	}
+	return "", nil
 }
 
 type configKeychain struct{ file *configfile.ConfigFile }

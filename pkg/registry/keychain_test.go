@@ -54,8 +54,35 @@ func TestConfigKeychain(t *testing.T) {
 	}
 }
 
+// What Kubernetes mounts for an optional secret that is not there.
+func TestConfigKeychainEmpty(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "..2026_01_01"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("..2026_01_01", filepath.Join(dir, "..data")); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, t.TempDir()} {
+		k, err := registry.ConfigKeychain(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := name.NewRepository("r.example.com/team/app")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, err := k.Resolve(r); err != nil || a != authn.Anonymous {
+			t.Errorf("%v, %v", a, err)
+		}
+	}
+}
+
 func TestConfigKeychainErrors(t *testing.T) {
 	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "password"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, path := range []string{dir, filepath.Join(dir, "missing")} {
 		if _, err := registry.ConfigKeychain(path); err == nil {
 			t.Errorf("%s: no error", path)

@@ -20,7 +20,7 @@ ARG GREETING
 COPY file /file
 COPY --from=more extra /extra
 RUN --mount=type=secret,id=token --mount=type=secret,id=key echo "$GREETING, $(cat /run/secrets/token)$(cat /run/secrets/key)" > /greeting
-RUN grep friend /etc/hosts > /hosts && ulimit -n > /limit
+RUN grep friend /etc/hosts > /hosts && ulimit -n > /limit && grep " /dev/shm " /proc/mounts > /shm
 FROM scratch AS unused
 `,
 		"app/file":        "from the source\n",
@@ -36,6 +36,11 @@ func TestBuild(t *testing.T) {
 		t.Run(shape.Name, func(t *testing.T) {
 			registry := serveRegistry(t)
 			image, second := registry+"/team/app:v1", registry+"/team/app:latest"
+			namespaces := !shape.RuntimeDefault
+			shm := ""
+			if namespaces {
+				shm = "8m" // in place, /dev/shm is the pod's
+			}
 			arguments := argumentsOf(map[string]string{
 				"image":             image,
 				"context":           "app",
@@ -51,7 +56,7 @@ func TestBuild(t *testing.T) {
 				"ulimits":           `["nofile=99:100"]`,
 				"source-date-epoch": "1700000000",
 				"compression":       "zstd",
-				"shm-size":          "8m",
+				"shm-size":          shm,
 				"extra-args":        `["--no-cache","--label=extra=1"]`,
 			}, archive(t, buildOf(registry)))
 			tmpl := instance(t, templateNamed(t, slipway(t), "build"), arguments, nil)
@@ -90,6 +95,9 @@ func TestBuild(t *testing.T) {
 			}
 			if !strings.Contains(files["hosts"], "10.1.2.3") {
 				t.Errorf("/etc/hosts had %q", files["hosts"])
+			}
+			if namespaces && !strings.Contains(files["shm"], "size=8192k") {
+				t.Errorf("/dev/shm was %q", files["shm"])
 			}
 			config, err := made.ConfigFile()
 			if err != nil {

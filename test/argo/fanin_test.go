@@ -2,37 +2,15 @@ package argo
 
 import (
 	"maps"
-	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/slipway-build/slipway/internal/testbin"
 	"github.com/slipway-build/slipway/test/pod"
 )
-
-// requireIndex skips a test as long as the program has no command index.
-func requireIndex(t *testing.T) {
-	t.Helper()
-	binary, err := testbin.Build(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := exec.CommandContext(t.Context(), binary, "--help").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !slices.ContainsFunc(strings.Split(string(out), "\n"), func(line string) bool {
-		return strings.HasPrefix(strings.TrimSpace(line), "index ")
-	}) {
-		t.Skip("this version has no command index")
-	}
-}
 
 // One image for each architecture, from pods that want nodes of that kind, and an index of them whose
 // digest is the template's output.
 func TestMultiArch(t *testing.T) {
-	requireIndex(t)
 	registry := serveRegistry(t)
 	image, second := registry+"/team/app:v1", registry+"/team/app:latest"
 	source := archive(t, map[string]string{
@@ -91,7 +69,6 @@ func TestMultiArch(t *testing.T) {
 
 // If an architecture is missing that was asked for, there is no index.
 func TestIndexFails(t *testing.T) {
-	requireIndex(t)
 	registry := serveRegistry(t)
 	tmpl := instance(t, templateNamed(t, slipway(t), "index"), values(map[string]string{
 		"image": registry + "/app:1", "images": `["` + registry + `/base:1"]`, "platforms": `["amd64","riscv64"]`,
