@@ -237,6 +237,56 @@ func TestPrivateRegistry(t *testing.T) {
 	}
 }
 
+// Certificates come out of a ConfigMap, for all registries or for one; and without any, only who asks for it
+// pushes to a registry that nobody knows.
+func TestCertificates(t *testing.T) {
+	registry, certificate := serveTLS(t)
+	source := archive(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
+	for _, test := range []struct {
+		name       string
+		configMap  map[string]string
+		parameters map[string]string
+		exitCode   int
+	}{
+		{name: "unknown", exitCode: 1},
+		{name: "known", configMap: map[string]string{"ca.crt": certificate}},
+		{
+			name: "known for the registry", configMap: map[string]string{"ca": certificate},
+			parameters: map[string]string{"registry-certificates": `["` + registry + `=ca"]`},
+		},
+		{name: "not verified", parameters: map[string]string{"tls-verify": "false"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			parameters := map[string]string{"image": registry + "/team/app:v1", "certificates-config-map": "certificates"}
+			maps.Copy(parameters, test.parameters)
+			tmpl := instance(t, templateNamed(t, slipway(t), "build"), argumentsOf(parameters, source), nil)
+			cluster := node{shape: pod.Default(), configMaps: map[string]map[string]string{"certificates": test.configMap}}
+			o := cluster.run(t, podOf(t, tmpl))
+			if o.exitCode != test.exitCode {
+				t.Errorf("exit code %d\n%s", o.exitCode, o.log)
+			}
+		})
+	}
+}
+
+// Without a push the outputs are empty.
+func TestSkipPush(t *testing.T) {
+	arguments := argumentsOf(map[string]string{"image": noRegistry(t) + "/app:1", "skip-push": "true", "progress": "quiet"},
+		archive(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"}))
+	o := node{shape: pod.Default()}.run(t, podOf(t, instance(t, templateNamed(t, slipway(t), "build"), arguments, nil)))
+	if o.exitCode != 0 {
+		t.Fatalf("exit code %d\n%s", o.exitCode, o.log)
+	}
+	for name, value := range o.outputs {
+		if value != "" {
+			t.Errorf("the output %s is %q", name, value)
+		}
+	}
+	if strings.Contains(o.log, "#1") {
+		t.Errorf("it is not quiet:\n%s", o.log)
+	}
+}
+
 // What is told of a failure, to the controller and by the exit code.
 func TestBuildFails(t *testing.T) {
 	registry := serveRegistry(t)

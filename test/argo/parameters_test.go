@@ -9,8 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
-
-	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 )
 
 // Whatever a parameter is set to reaches the pod, and the pod has no placeholder left.
@@ -205,7 +203,7 @@ func TestEntrypoint(t *testing.T) {
 			t.Errorf("nobody takes %s", p.Name)
 		}
 	}
-	var artifacts wfv1.Artifacts = w.Spec.Arguments.Artifacts
+	artifacts := w.Spec.Arguments.Artifacts
 	if len(artifacts) != 1 || tmpl.Inputs.GetArtifactByName(artifacts[0].Name) == nil {
 		t.Errorf("the artifacts are %v", artifacts)
 	}

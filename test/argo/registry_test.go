@@ -3,6 +3,7 @@ package argo
 import (
 	"archive/tar"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -68,6 +69,19 @@ func servePrivate(t *testing.T) string {
 	}))
 	t.Cleanup(server.Close)
 	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// serveTLS starts an empty registry whose certificate nobody knows; it gives its host and port, and the
+// certificate.
+func serveTLS(t *testing.T) (host, certificate string) {
+	t.Helper()
+	quiet := log.New(io.Discard, "", 0)
+	server := httptest.NewUnstartedServer(registry.New(registry.Logger(quiet)))
+	server.Config.ErrorLog = quiet // of handshakes that fail
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	block := &pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}
+	return strings.TrimPrefix(server.URL, "https://"), string(pem.EncodeToMemory(block))
 }
 
 // dockerConfig is a login for a registry in Docker's format.
