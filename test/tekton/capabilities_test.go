@@ -17,7 +17,7 @@ import (
 )
 
 // privileges is a Dockerfile in which every instruction after the first needs a capability, of which it has to be the
-// first to need it. The base image has a device.
+// first to need it. The base image has a device, and a file with capabilities.
 const privileges = `FROM REGISTRY/devices:1
 RUN touch /owned && chown demo:demo /owned
 RUN echo text >> /owned
@@ -71,14 +71,21 @@ func without(name corev1.Capability) func(*v1.Task) {
 	}
 }
 
-// serveDevices starts a registry with an image that has a device node.
+// serveDevices starts a registry with an image that has a device node, and a file with capabilities.
 func serveDevices(t *testing.T) string {
 	t.Helper()
 	registry := serve(t)
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeChar, Name: "device", Mode: 0o666, Devmajor: 1, Devminor: 3}); err != nil {
-		t.Fatal(err)
+	// Version 2 of struct vfs_cap_data, with CAP_NET_BIND_SERVICE.
+	bindService := "\x01\x00\x00\x02\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+	for _, h := range []*tar.Header{
+		{Typeflag: tar.TypeChar, Name: "device", Mode: 0o666, Devmajor: 1, Devminor: 3},
+		{Typeflag: tar.TypeReg, Name: "capable", Mode: 0o755, PAXRecords: map[string]string{"SCHILY.xattr.security.capability": bindService}},
+	} {
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
