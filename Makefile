@@ -34,9 +34,13 @@ demo: build ## build an example, push it to a registry on loopback, show and run
 
 .PHONY: test
 test: test-tools ## run all tests
-	@SLIPWAY_REQUIRE_TOOLS=$$(scripts/install-packages --check $(TEST_PACKAGES) && echo 1 || true) \
-		$(STAGE) "tests" $(GO) test -timeout=30m $(TESTFLAGS) ./...
+	@$(REQUIRE_TOOLS) $(STAGE) "tests" $(GO) test -timeout=30m $(TESTFLAGS) ./...
 	@$(MAKE) --no-print-directory test-argo
+	@$(MAKE) --no-print-directory test-tekton
+
+.PHONY: test-tekton
+test-tekton: test-tools ## run the tests against Tekton
+	@$(REQUIRE_TOOLS) $(STAGE) "tests against Tekton" $(GO) -C test/tekton test -timeout=30m $(TESTFLAGS) ./...
 
 # What the tests use beside Go:
 #   busybox-static    the root filesystem in which RUN is tested
@@ -47,14 +51,16 @@ test: test-tools ## run all tests
 TEST_PACKAGES := busybox-static:busybox skopeo:skopeo umoci:umoci docker-registry:docker-registry \
 	bzip2:bzip2 xz-utils:xz zstd:zstd runc:runc
 
+# With it, the lack of a tool is a failure. Only where all are there.
+REQUIRE_TOOLS = SLIPWAY_REQUIRE_TOOLS=$$(scripts/install-packages --check $(TEST_PACKAGES) && echo 1 || true)
+
 .PHONY: test-tools
 test-tools: ## install what the tests use, where that is possible
 	@scripts/install-packages --optional $(TEST_PACKAGES)
 
 .PHONY: test-argo
 test-argo: test-tools ## run the tests against Argo Workflows
-	@SLIPWAY_REQUIRE_TOOLS=$$(scripts/install-packages --check $(TEST_PACKAGES) && echo 1 || true) \
-		$(STAGE) "tests against Argo" $(GO) -C test/argo test -timeout=60m $(TESTFLAGS) ./...
+	@$(REQUIRE_TOOLS) $(STAGE) "tests against Argo" $(GO) -C test/argo test -timeout=60m $(TESTFLAGS) ./...
 
 .PHONY: race
 race: ## run the tests with the race detector (needs a C compiler)
@@ -79,6 +85,7 @@ fmt-check: ## fail if code is not formatted
 .PHONY: vet
 vet: ## run go vet
 	@$(STAGE) "go vet" $(GO) vet ./...
+	@$(STAGE) "go vet of test/tekton" $(GO) -C test/tekton vet ./...
 
 .PHONY: lint
 lint: ## run the linters that CI runs

@@ -65,16 +65,25 @@ func Slipway(t testing.TB, shape Shape, args ...string) Spec {
 
 func slipwayRootfs(t testing.TB, target string) string {
 	t.Helper()
-	cache, err := openImageCache()
+	rootfs, err := Rootfs(t.Context(), target)
 	if err != nil {
 		t.Fatalf("pod: %v", err)
 	}
-	defer cache.close()
-	rootfs, err := cache.rootfs(t.Context(), target)
-	if err != nil {
-		t.Fatalf("pod: making the image of slipway: %v", err)
-	}
 	return rootfs
+}
+
+// Rootfs is SlipwayRootfs, if target is "slipway", or SlipwayDebugRootfs, if it is "debug", for a TestMain.
+func Rootfs(ctx context.Context, target string) (string, error) {
+	cache, err := openImageCache()
+	if err != nil {
+		return "", err
+	}
+	defer cache.close()
+	rootfs, err := cache.rootfs(ctx, target)
+	if err != nil {
+		return "", fmt.Errorf("making the image of slipway: %w", err)
+	}
+	return rootfs, nil
 }
 
 // imageCache is a directory with root filesystems, used by one process at a time.

@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"path/filepath"
@@ -11,8 +12,12 @@ import (
 // podName is the name of each pod, and the host name in it.
 const podName = "build-pod"
 
-// terminationLog is the name, on the node, of the file for the termination message.
-const terminationLog = "termination-log"
+const (
+	// terminationLog is the name, on the node, of the file for the termination message.
+	terminationLog = "termination-log"
+	// terminationPath is where the container sees it by default.
+	terminationPath = "/dev/termination-log"
+)
 
 // environment is what the runtime and kubelet add to a container's own environment, and that.
 func environment(own []string) []string {
@@ -32,7 +37,7 @@ func environment(own []string) []string {
 }
 
 // nodeFiles makes the files that kubelet and containerd bind into each container.
-func (m *mounter) nodeFiles(dir string, readOnlyRoot bool) ([]specs.Mount, error) {
+func (m *mounter) nodeFiles(dir string, spec *Spec) ([]specs.Mount, error) {
 	if err := m.directory(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -46,7 +51,7 @@ func (m *mounter) nodeFiles(dir string, readOnlyRoot bool) ([]specs.Mount, error
 		{"hostname", podName + "\n", "/etc/hostname", 0o644, true},
 		{"resolv.conf", "search default.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n", "/etc/resolv.conf", 0o644, true},
 		{"etc-hosts", "# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n10.244.0.7\t" + podName + "\n", "/etc/hosts", 0o644, false},
-		{terminationLog, "", "/dev/termination-log", 0o666, false},
+		{terminationLog, "", cmp.Or(spec.TerminationMessagePath, terminationPath), 0o666, false},
 	} {
 		path := filepath.Join(dir, f.name)
 		if err := os.WriteFile(path, []byte(f.content), f.mode); err != nil {
@@ -55,7 +60,7 @@ func (m *mounter) nodeFiles(dir string, readOnlyRoot bool) ([]specs.Mount, error
 		if err := os.Chmod(path, f.mode); err != nil {
 			return nil, err
 		}
-		mounts = append(mounts, bound(filepath.Join(seen, f.name), f.place, f.follow && readOnlyRoot))
+		mounts = append(mounts, bound(filepath.Join(seen, f.name), f.place, f.follow && spec.Shape.ReadOnlyRoot))
 	}
 	return mounts, m.bind(dir, seen)
 }

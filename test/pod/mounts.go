@@ -37,7 +37,7 @@ func (c *container) mountAll(spec *Spec) ([]specs.Mount, error) {
 	if err := m.root(spec.Rootfs, c.rootfs(), spec.RootSize); err != nil {
 		return nil, err
 	}
-	mounts, err := m.nodeFiles(c.files(), spec.Shape.ReadOnlyRoot)
+	mounts, err := m.nodeFiles(c.files(), spec)
 	if err != nil {
 		return nil, err
 	}

@@ -43,6 +43,9 @@ type Spec struct {
 	// RootSize is how many bytes the container can write to its root filesystem, 0 for as many
 	// as the node has.
 	RootSize int64
+	// TerminationMessagePath is where the container writes its termination message,
+	// /dev/termination-log if empty.
+	TerminationMessagePath string
 	// DiffRoot asks for Result.RootDiff.
 	DiffRoot bool
 }
@@ -81,7 +84,7 @@ type Result struct {
 	// OOMKilled says whether the kernel killed a process of the container because the
 	// memory limit was reached.
 	OOMKilled bool
-	// TerminationLog is the content of /dev/termination-log.
+	// TerminationLog is the termination message, whole.
 	TerminationLog string
 	// RootDiff is what is different in the container's own root filesystem, without mounts,
 	// from when the container was started; only if Spec.DiffRoot.

@@ -1,0 +1,267 @@
+package tekton_test
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	podtemplate "github.com/tektoncd/pipeline/pkg/apis/pipeline/pod"
+	v1 "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
+)
+
+// podOf is the Pod that Tekton makes of a build.
+func podOf(t *testing.T, b build) *corev1.Pod {
+	t.Helper()
+	run, _, _ := b.create(t, "registry.example.com")
+	return run.Pod
+}
+
+// minimal gives the Task only what it insists on.
+func minimal() build {
+	return build{params: map[string]any{"IMAGE": image}, source: map[string]string{}, private: true}
+}
+
+// entrypointArgs are Tekton's own arguments for our step.
+func entrypointArgs() []string {
+	return []string{
+		"-wait_file", "/tekton/downward/ready", "-wait_file_content",
+		"-post_file", "/tekton/run/0/out", "-termination_path", "/tekton/termination", "-step_metadata_dir", "/tekton/run/0/status",
+		"-results", "IMAGE_URL,IMAGE_DIGEST,IMAGE_REF,IMAGES,SBOM_BLOB_URL,ERROR_REASON,ERROR_MESSAGE",
+		"-entrypoint", "/usr/local/bin/slipway", "--",
+	}
+}
+
+func resultArgs() []string {
+	var args []string
+	for _, name := range []string{"IMAGE_URL", "IMAGE_DIGEST", "IMAGE_REF", "IMAGES", "SBOM_BLOB_URL", "ERROR_REASON", "ERROR_MESSAGE"} {
+		args = append(args, "--result="+name+"=/tekton/results/"+name)
+	}
+	return args
+}
+
+// TestPodOfTask has the exact Pod: two containers, one of them Tekton's own, and no shell in any.
+func TestPodOfTask(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		// what the Pod is made of
+		build build
+		args  []string
+		// what is mounted beside Tekton's own
+		mounts map[string]string
+	}{
+		{
+			"defaults", minimal(),
+			slices.Concat(
+				[]string{
+					"build", "--context=/workspace/source", "--context-sub-path=.", "--dockerfile=./Dockerfile", "--target=", "--platform=",
+					"--tag=registry.example.com/team/app:v1", "--no-push=false", "--compression=gzip", "--source-date-epoch=",
+					"--network=default", "--shm-size=", "--isolation=auto", "--tls-verify=true", "--docker-config=",
+					"--registry-certificates-dir=", "--secrets-dir=", "--state-dir=/slipway", "--progress=plain",
+				},
+				resultArgs(),
+				[]string{
+					"--platforms", "--tags", "--build-args", "--build-contexts", "--labels", "--annotations", "--secrets", "--add-hosts",
+					"--ulimits", "--insecure-registries", "--registry-certificates", "--extra-args",
+				},
+			),
+			map[string]string{"/workspace/source": "claim source", "/slipway": "empty"},
+		},
+		{
+			"everything",
+			build{
+				params: map[string]any{
+					"IMAGE": image, "CONTEXT": "dir", "DOCKERFILE": "D", "TARGET": "stage", "PLATFORMS": []string{"linux/amd64", "linux/arm64"},
+					"PLATFORM": "linux/s390x", "TAGS": []string{"t1", "t2"}, "BUILD_ARGS": []string{"A=1 2", "B=$(C)"},
+					"BUILD_CONTEXTS": []string{"x=y"}, "LABELS": []string{"l=1"}, "ANNOTATIONS": []string{"a=1"}, "SECRETS": []string{"id=s"},
+					"ADD_HOSTS": []string{"h:192.0.2.1"}, "NETWORK": "none", "SHM_SIZE": "1m", "ULIMITS": []string{"nofile=1"},
+					"ISOLATION": "inplace", "SKIP_PUSH": "true", "COMPRESSION": "zstd", "SOURCE_DATE_EPOCH": "7", "TLS_VERIFY": "false",
+					"INSECURE_REGISTRIES": []string{"r"}, "REGISTRY_CERTIFICATES": []string{"r=f"}, "PROGRESS": "quiet",
+					"EXTRA_ARGS": []string{"--no-cache", "--check"}, "BUILDER_IMAGE": slipwayImage,
+				},
+				source:     map[string]string{},
+				workspaces: map[string]map[string]string{"dockerconfig": nil, "sslcertdir": nil, "secrets": nil},
+				private:    true,
+			},
+			slices.Concat(
+				[]string{
+					"build", "--context=/workspace/source", "--context-sub-path=dir", "--dockerfile=D", "--target=stage", "--platform=linux/s390x",
+					"--tag=registry.example.com/team/app:v1", "--no-push=true", "--compression=zstd", "--source-date-epoch=7", "--network=none",
+					"--shm-size=1m", "--isolation=inplace", "--tls-verify=false", "--docker-config=/workspace/dockerconfig",
+					"--registry-certificates-dir=/workspace/sslcertdir", "--secrets-dir=/workspace/secrets", "--state-dir=/slipway", "--progress=quiet",
+				},
+				resultArgs(),
+				[]string{
+					"--platforms", "linux/amd64", "linux/arm64", "--tags", "t1", "t2", "--build-args", "A=1 2", "B=$(C)", "--build-contexts", "x=y",
+					"--labels", "l=1", "--annotations", "a=1", "--secrets", "id=s", "--add-hosts", "h:192.0.2.1", "--ulimits", "nofile=1",
+					"--insecure-registries", "r", "--registry-certificates", "r=f", "--extra-args", "--no-cache", "--check",
+				},
+			),
+			map[string]string{
+				"/workspace/source": "claim source", "/slipway": "empty", "/workspace/dockerconfig": "secret dockerconfig",
+				"/workspace/sslcertdir": "secret sslcertdir", "/workspace/secrets": "secret secrets",
+			},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			pod := podOf(t, test.build)
+			step := checkContainers(t, pod)
+			if args := slices.Concat(entrypointArgs(), test.args); !slices.Equal(step.Args, args) {
+				t.Errorf("the arguments are\n%q\nwant\n%q", step.Args, args)
+			}
+			if mounts := ownMounts(t, pod, step); !maps.Equal(mounts, test.mounts) {
+				t.Errorf("mounted are %v, want %v", mounts, test.mounts)
+			}
+			checkSecurity(t, step)
+		})
+	}
+}
+
+// checkContainers wants Tekton's init container and one step, and gives the step.
+func checkContainers(t *testing.T, p *corev1.Pod) corev1.Container {
+	t.Helper()
+	if len(p.Spec.InitContainers) != 1 || p.Spec.InitContainers[0].Name != "prepare" || len(p.Spec.Containers) != 1 {
+		t.Fatalf("init containers: %v, containers: %v", p.Spec.InitContainers, p.Spec.Containers)
+	}
+	step := p.Spec.Containers[0]
+	if step.Image != slipwayImage || !slices.Equal(step.Command, []string{"/tekton/bin/entrypoint"}) {
+		t.Errorf("image %s, command %q", step.Image, step.Command)
+	}
+	if step.WorkingDir != "" || len(step.Env) > 0 || step.TerminationMessagePath != "/tekton/termination" {
+		t.Errorf("working directory %q, environment %v, termination message at %s", step.WorkingDir, step.Env, step.TerminationMessagePath)
+	}
+	for name, want := range map[corev1.ResourceName]string{"cpu": "250m", "memory": "512Mi", "ephemeral-storage": "1Gi"} {
+		if got := step.Resources.Requests[name]; got.String() != want {
+			t.Errorf("%s requested of %s, want %s", got.String(), name, want)
+		}
+	}
+	if len(step.Resources.Limits) > 0 {
+		t.Errorf("limits %v", step.Resources.Limits)
+	}
+	return step
+}
+
+// ownMounts are those that the Task and its workspaces ask for.
+func ownMounts(t *testing.T, p *corev1.Pod, c corev1.Container) map[string]string {
+	t.Helper()
+	mounts := map[string]string{}
+	for _, m := range c.VolumeMounts {
+		if strings.HasPrefix(m.MountPath, "/tekton/") || m.MountPath == "/workspace" {
+			continue
+		}
+		i := slices.IndexFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name })
+		if i < 0 {
+			t.Fatalf("there is no volume %s", m.Name)
+		}
+		switch v := p.Spec.Volumes[i]; {
+		case v.EmptyDir != nil:
+			mounts[m.MountPath] = "empty"
+		case v.PersistentVolumeClaim != nil:
+			mounts[m.MountPath] = "claim " + v.PersistentVolumeClaim.ClaimName
+		case v.Secret != nil:
+			mounts[m.MountPath] = "secret " + v.Secret.SecretName
+		}
+	}
+	return mounts
+}
+
+func checkSecurity(t *testing.T, c corev1.Container) {
+	t.Helper()
+	s := c.SecurityContext
+	if s == nil || s.RunAsUser == nil || *s.RunAsUser != 0 || s.Privileged == nil || *s.Privileged {
+		t.Fatalf("security context %+v", s)
+	}
+	if !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) || !slices.Equal(s.Capabilities.Add, added()) {
+		t.Errorf("capabilities %+v", s.Capabilities)
+	}
+	// With any of these, some builds would not work; see the README.
+	if s.AllowPrivilegeEscalation != nil || s.SeccompProfile != nil || s.ReadOnlyRootFilesystem != nil {
+		t.Errorf("security context %+v", s)
+	}
+}
+
+// TestPodSecurity holds the Pods of all Tasks against the Pod Security Standards of several versions of Kubernetes.
+func TestPodSecurity(t *testing.T) {
+	levels := map[string]api.Level{
+		"slipway": api.LevelBaseline, "slipway-openshift": api.LevelBaseline, "slipway-index": api.LevelRestricted,
+	}
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	versions := []api.Version{
+		api.MajorMinorVersion(1, 25), api.MajorMinorVersion(1, 29), api.MajorMinorVersion(1, 32), api.MajorMinorVersion(1, 35), api.LatestVersion(),
+	}
+	for name, task := range installed[*v1.Task](t) {
+		level, ok := levels[name]
+		if !ok {
+			t.Errorf("nobody says which level Task %s fits", name)
+			continue
+		}
+		p := podOf(t, admissible(task))
+		for _, version := range versions {
+			t.Run(name+" "+version.String(), func(t *testing.T) {
+				checkLevel(t, evaluator, level, version, p)
+				if level != api.LevelRestricted && fits(evaluator, api.LevelRestricted, version, p) {
+					t.Errorf("it fits %s too", api.LevelRestricted)
+				}
+			})
+		}
+	}
+}
+
+// admissible is a build with the Task whose Pod has nothing but what the Task asks for. Tekton's own container fits the
+// level restricted only with a feature flag.
+func admissible(task *v1.Task) build {
+	b := build{task: task.Name, params: map[string]any{}, private: true, flags: map[string]string{"set-security-context": "true"}}
+	for _, p := range task.Spec.Params {
+		switch {
+		case p.Default != nil:
+		case p.Type == v1.ParamTypeArray:
+			b.params[p.Name] = []string{image}
+		default:
+			b.params[p.Name] = image
+		}
+	}
+	for _, w := range task.Spec.Workspaces {
+		if w.Name == "source" {
+			b.source = map[string]string{}
+		}
+	}
+	return b
+}
+
+func fits(evaluator policy.Evaluator, level api.Level, version api.Version, p *corev1.Pod) bool {
+	results := evaluator.EvaluatePod(api.LevelVersion{Level: level, Version: version}, &p.ObjectMeta, &p.Spec)
+	return !slices.ContainsFunc(results, func(r policy.CheckResult) bool { return !r.Allowed })
+}
+
+func checkLevel(t *testing.T, evaluator policy.Evaluator, level api.Level, version api.Version, p *corev1.Pod) {
+	t.Helper()
+	for _, r := range evaluator.EvaluatePod(api.LevelVersion{Level: level, Version: version}, &p.ObjectMeta, &p.Spec) {
+		if !r.Allowed {
+			t.Errorf("%s: %s", r.ForbiddenReason, r.ForbiddenDetail)
+		}
+	}
+}
+
+// TestUserNamespace has a Pod with hostUsers: false, which only a TaskRun can ask for, and runs it. It has no registry,
+// since such a Pod cannot have the node's network.
+func TestUserNamespace(t *testing.T) {
+	no := false
+	b := build{
+		params:   map[string]any{"IMAGE": image, "SKIP_PUSH": "true", "BUILD_CONTEXTS": []string{"base=oci-layout:///workspace/source/base"}},
+		source:   map[string]string{"Dockerfile": "FROM base\nRUN id -u > /uid && chown demo /uid\n"},
+		private:  true,
+		template: func(t *podtemplate.Template) { t.HostUsers = &no },
+		layout:   "base",
+	}
+	o := b.runAt(t, "registry.example.com")
+	o.succeeded(t)
+	if !strings.Contains(o.log(), "namespace") {
+		t.Errorf("the log does not say how RUN was isolated:\n%s", o.log())
+	}
+}
