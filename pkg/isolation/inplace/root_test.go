@@ -1,7 +1,6 @@
 package inplace_test
 
 import (
-	"debug/elf"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation/inplace"
+	"github.com/slipway-build/slipway/pkg/isolation/isolationtest"
 )
 
 // throwaway names, in the environment of a test that runs in a root directory of its own, the
@@ -73,33 +73,17 @@ func inThrowaway(tb testing.TB) bool {
 	return false
 }
 
-// needStatic skips what executes the test binary in a root that has no C library.
-func needStatic(tb testing.TB) {
-	tb.Helper()
-	f, err := elf.Open("/proc/self/exe")
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer f.Close()
-	for _, p := range f.Progs {
-		if p.Type == elf.PT_INTERP {
-			tb.Skip("this test binary is linked dynamically (cgo, race detector) and cannot run in a root without a C library")
-		}
-	}
-}
-
-// podImage makes the lower directory of the overlay, and the volume, with the program that the suite
-// would build in its place: there is no Go in the throwaway root.
+// podImage makes the lower directory of the overlay, and the volume.
 func podImage(tb testing.TB, dir string) {
 	tb.Helper()
-	needStatic(tb)
+	isolationtest.Volume(tb, filepath.Join(dir, "volume"))
 	program, err := os.ReadFile("/bin/busybox")
 	if err != nil {
 		tb.Skip("needs a static busybox (package busybox-static)")
 	}
 	for _, name := range []string{
 		"lower/bin", "lower/dev", "lower/etc/deep/er", "lower/proc", "lower/sys", "lower/tmp", "lower/usr/local/bin", "lower/var/run/secrets",
-		"upper", "work", "root", "volume/bin", "volume/tmp",
+		"upper", "work", "root",
 	} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
 			tb.Fatal(err)
@@ -110,7 +94,6 @@ func podImage(tb testing.TB, dir string) {
 		"lower/etc/hosts": "", "lower/etc/hostname": "", "lower/etc/resolv.conf": "", "lower/etc/deep/er/file": "deep",
 		"lower/usr/local/bin/slipway": "program", "lower/var/file": "x",
 		"volume/hosts": "127.0.0.1\tlocalhost\n", "volume/hostname": "pod\n", "volume/resolv.conf": "nameserver 127.0.0.53\n",
-		"volume/bin/go": "#!/bin/busybox sh\nexec /bin/busybox cp \"${0%/bin/go}/helper\" \"$3\"\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o755); err != nil {
 			tb.Fatal(err)
@@ -118,11 +101,6 @@ func podImage(tb testing.TB, dir string) {
 	}
 	if err := errors.Join(os.Symlink("busybox", filepath.Join(dir, "lower/bin/sh")), os.Chmod(filepath.Join(dir, "lower/tmp"), 0o1777|os.ModeSticky)); err != nil {
 		tb.Fatal(err)
-	}
-	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "volume/helper"), "github.com/slipway-build/slipway/pkg/isolation/isolationtest/testdata/helper")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		tb.Fatalf("building the helper: %v\n%s", err, out)
 	}
 }
 

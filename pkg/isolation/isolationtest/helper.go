@@ -2,7 +2,6 @@ package isolationtest
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -14,11 +13,7 @@ import (
 func helperLayer(tb testing.TB) layer.Layer {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), "helper")
-	cmd := exec.Command("go", "build", "-o", path, "github.com/slipway-build/slipway/pkg/isolation/isolationtest/testdata/helper")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		tb.Fatalf("building the helper: %v\n%s", err, out)
-	}
+	buildHelper(tb, path)
 	program, err := os.ReadFile(path)
 	if err != nil {
 		tb.Fatal(err)
