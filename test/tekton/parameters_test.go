@@ -1,6 +1,7 @@
 package tekton_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	tektonv1 "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
 )
 
 // example is a build that shows what parameters, workspaces and results do.
@@ -88,6 +90,18 @@ func inputExamples() []example {
 				checkContents(t, filesOf(t, imageOf(t, o.pushed(t, image, nil))), map[string]string{
 					"greeting": "hello, world $(NOT_THERE) 5$\n", "secret": "hidden", "here": "more\n", "file": "of app\n",
 				})
+			},
+		},
+		{
+			// Its pods have the runtime's default capabilities, and no setuid programs in RUN.
+			"on OpenShift", both(),
+			build{
+				task: "slipway-openshift", params: map[string]any{"IMAGE": image}, source: source,
+				workspaces: map[string]map[string]string{"secrets": {"token": "hidden"}},
+			},
+			func(t *testing.T, o outcome) {
+				files := filesOf(t, imageOf(t, o.pushed(t, image, nil)))
+				checkContents(t, files, map[string]string{"made/secret": "hidden", "made/user": "by demo\n"})
 			},
 		},
 		{
@@ -274,32 +288,14 @@ func TestTask(t *testing.T) {
 	}
 }
 
-// TestEveryParameterIsExercised wants each parameter of the Task, and each workspace, in an example.
-func TestEveryParameterIsExercised(t *testing.T) {
-	params, workspaces := map[string]bool{}, map[string]bool{"source": true}
-	for _, b := range append(registryBuilds(), builds(examples())...) {
-		for name := range b.params {
-			params[name] = true
-		}
-		for name := range b.workspaces {
-			workspaces[name] = true
-		}
+// exercised are the builds of all tests that are about what parameters do, by their Task.
+func exercised() map[string][]build {
+	all := map[string][]build{}
+	for _, b := range slices.Concat(registryBuilds(), joins(), builds(examples())) {
+		name := cmp.Or(b.task, "slipway")
+		all[name] = append(all[name], b)
 	}
-	spec := task(t, "slipway").Spec
-	for _, p := range spec.Params {
-		if !params[p.Name] {
-			t.Errorf("no test sets the parameter %s", p.Name)
-		}
-		delete(params, p.Name)
-	}
-	for name := range params {
-		t.Errorf("the Task has no parameter %s", name)
-	}
-	for _, w := range spec.Workspaces {
-		if !workspaces[w.Name] {
-			t.Errorf("no test has the workspace %s", w.Name)
-		}
-	}
+	return all
 }
 
 func builds(examples []example) []build {
@@ -308,4 +304,38 @@ func builds(examples []example) []build {
 		all = append(all, e.build)
 	}
 	return all
+}
+
+// TestEveryParameterIsExercised wants each parameter of each Task, and each workspace, in a test. The variant for
+// OpenShift has those of the Task that it is made from.
+func TestEveryParameterIsExercised(t *testing.T) {
+	for name, task := range installed[*tektonv1.Task](t) {
+		if name == "slipway-openshift" {
+			continue
+		}
+		params, workspaces := map[string]bool{}, map[string]bool{}
+		for _, b := range exercised()[name] {
+			for param := range b.params {
+				params[param] = true
+			}
+			for workspace := range b.workspaces {
+				workspaces[workspace] = true
+			}
+			workspaces["source"] = workspaces["source"] || b.source != nil
+		}
+		for _, p := range task.Spec.Params {
+			if !params[p.Name] {
+				t.Errorf("no test sets the parameter %s of Task %s", p.Name, name)
+			}
+			delete(params, p.Name)
+		}
+		for param := range params {
+			t.Errorf("Task %s has no parameter %s", name, param)
+		}
+		for _, w := range task.Spec.Workspaces {
+			if !workspaces[w.Name] {
+				t.Errorf("no test has the workspace %s of Task %s", w.Name, name)
+			}
+		}
+	}
 }

@@ -1,14 +1,15 @@
 package tekton_test
 
 import (
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/pem"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -80,29 +81,41 @@ func auths() string {
 	return `{"auths":{"REGISTRY":{"auth":"` + base64.StdEncoding.EncodeToString([]byte(user+":"+password)) + `"}}}`
 }
 
-// copied has a file and no base image.
+// copied is the build of an image without a base image.
 func copied(params map[string]any, workspaces map[string]map[string]string) build {
 	params["IMAGE"] = image
 	return build{params: params, workspaces: workspaces, source: map[string]string{"Dockerfile": scratch, "file": "text\n"}}
 }
 
-// builds with registries that want something. The registry's certificate is in the text CERTIFICATE.
-func tlsBuilds() map[string]build {
+// joined is an index of one image, which serveRegistry has.
+func joined(params map[string]any, workspaces map[string]map[string]string) build {
+	params["IMAGE"], params["IMAGES"] = image, []string{"REGISTRY/part:1"}
+	return build{task: "slipway-index", params: params, workspaces: workspaces}
+}
+
+// maker is copied or joined.
+type maker func(params map[string]any, workspaces map[string]map[string]string) build
+
+func makers() map[string]maker { return map[string]maker{"build": copied, "index": joined} }
+
+// tlsBuilds trust a registry's certificate, which is in the text CERTIFICATE.
+func tlsBuilds(of maker) map[string]build {
 	const file = "CERTIFICATE"
 	return map[string]build{
-		"not verified": copied(map[string]any{"TLS_VERIFY": "false"}, nil),
-		"certificates of a workspace": copied(map[string]any{}, map[string]map[string]string{
+		"not verified": of(map[string]any{"TLS_VERIFY": "false"}, nil),
+		"certificates of a workspace": of(map[string]any{}, map[string]map[string]string{
 			"sslcertdir": {"ca.crt": file},
 		}),
-		"certificate by name": copied(map[string]any{"REGISTRY_CERTIFICATES": []string{"REGISTRY=of-one-registry"}}, map[string]map[string]string{
+		"certificate by name": of(map[string]any{"REGISTRY_CERTIFICATES": []string{"REGISTRY=of-one-registry"}}, map[string]map[string]string{
 			"sslcertdir": {"of-one-registry": file},
 		}),
 	}
 }
 
-func loginBuilds() map[string]build {
+// loginBuilds have the login of user.
+func loginBuilds(of maker) map[string]build {
 	login := func(file string, content string) build {
-		return copied(map[string]any{}, map[string]map[string]string{"dockerconfig": {file: content}})
+		return of(map[string]any{}, map[string]map[string]string{"dockerconfig": {file: content}})
 	}
 	return map[string]build{
 		"config.json":       login("config.json", auths()),
@@ -112,92 +125,121 @@ func loginBuilds() map[string]build {
 	}
 }
 
-func plainBuild() build {
-	return copied(map[string]any{"INSECURE_REGISTRIES": []string{"REGISTRY"}}, nil)
+func plainBuild(of maker) build {
+	return of(map[string]any{"INSECURE_REGISTRIES": []string{"REGISTRY"}}, nil)
 }
 
 // registryBuilds are the builds of the tests below, for the parameters that they set.
 func registryBuilds() []build {
-	all := []build{plainBuild()}
-	for _, builds := range []map[string]build{tlsBuilds(), loginBuilds()} {
-		for _, b := range builds {
-			all = append(all, b)
+	var all []build
+	for _, of := range makers() {
+		all = append(all, plainBuild(of))
+		for _, builds := range []map[string]build{tlsBuilds(of), loginBuilds(of)} {
+			all = slices.AppendSeq(all, maps.Values(builds))
 		}
 	}
 	return all
 }
 
+// pushPart pushes what joined joins.
+func pushPart(t *testing.T, host string, options ...remote.Option) {
+	t.Helper()
+	ref, err := name.ParseReference(host+"/part:1", name.Insecure)
+	if err == nil {
+		err = remote.Write(ref, shared.base, append(options, remote.WithContext(t.Context()))...)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestTLS(t *testing.T) {
 	server := serveRegistry(t, "127.0.0.1", true, nil)
-	trusting := remote.WithTransport(&http.Transport{TLSClientConfig: &tls.Config{RootCAs: server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}})
-	for name, b := range tlsBuilds() {
-		t.Run(name, func(t *testing.T) {
-			for _, files := range b.workspaces {
-				for name, content := range files {
-					if content == "CERTIFICATE" {
-						files[name] = server.certificate()
+	trusting := remote.WithTransport(server.Client().Transport)
+	pushPart(t, server.host, trusting)
+	for kind, of := range makers() {
+		for name, b := range tlsBuilds(of) {
+			t.Run(kind+" "+name, func(t *testing.T) {
+				for _, files := range b.workspaces {
+					for name, content := range files {
+						if content == "CERTIFICATE" {
+							files[name] = server.certificate()
+						}
 					}
 				}
-			}
-			o := b.runAt(t, server.host)
-			o.succeeded(t)
-			o.pushed(t, image, nil, trusting)
+				o := b.runAt(t, server.host)
+				o.succeeded(t)
+				o.pushed(t, image, nil, trusting)
+			})
+		}
+		t.Run(kind+" unknown certificate", func(t *testing.T) {
+			of(map[string]any{}, nil).runAt(t, server.host).failed(t, 1, "RegistryRefused", "REGISTRY", "certificate")
 		})
 	}
-	t.Run("unknown certificate", func(t *testing.T) {
-		copied(map[string]any{}, nil).runAt(t, server.host).failed(t, 1, "RegistryRefused", "REGISTRY", "certificate")
-	})
 }
 
 // TestPlainHTTP has a registry at an address for which nobody assumes plain HTTP.
 func TestPlainHTTP(t *testing.T) {
 	server := serveRegistry(t, "127.0.0.2", false, nil)
-	o := plainBuild().runAt(t, server.host)
-	o.succeeded(t)
-	ref, err := name.ParseReference(fill(image, server.host), name.Insecure)
-	if err != nil {
-		t.Fatal(err)
-	}
-	head, err := remote.Head(ref, remote.WithContext(t.Context()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if digest := head.Digest.String(); digest != o.results["IMAGE_DIGEST"] {
-		t.Errorf("the registry has %s, IMAGE_DIGEST is %q", digest, o.results["IMAGE_DIGEST"])
+	pushPart(t, server.host)
+	for kind, of := range makers() {
+		t.Run(kind, func(t *testing.T) {
+			o := plainBuild(of).runAt(t, server.host)
+			o.succeeded(t)
+			ref, err := name.ParseReference(fill(image, server.host), name.Insecure)
+			if err != nil {
+				t.Fatal(err)
+			}
+			head, err := remote.Head(ref, remote.WithContext(t.Context()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if digest := head.Digest.String(); digest != o.results["IMAGE_DIGEST"] {
+				t.Errorf("the registry has %s, IMAGE_DIGEST is %q", digest, o.results["IMAGE_DIGEST"])
+			}
+		})
 	}
 }
 
 func TestLogin(t *testing.T) {
 	server := serveRegistry(t, "127.0.0.1", false, withLogin)
 	authorized := remote.WithAuth(&authn.Basic{Username: user, Password: password})
-	for name, b := range loginBuilds() {
-		t.Run(name, func(t *testing.T) {
+	pushPart(t, server.host, authorized)
+	for kind, of := range makers() {
+		for name, b := range loginBuilds(of) {
+			t.Run(kind+" "+name, func(t *testing.T) {
+				o := b.runAt(t, server.host)
+				o.succeeded(t)
+				o.pushed(t, image, nil, authorized)
+			})
+		}
+		t.Run(kind+" without login", func(t *testing.T) {
+			of(map[string]any{}, nil).runAt(t, server.host).failed(t, 1, "RegistryRefused", "REGISTRY")
+		})
+		// The oldest way: Tekton's entrypoint writes the login of a Secret with an annotation to the home directory.
+		t.Run(kind+" with that of the service account", func(t *testing.T) {
+			b := of(map[string]any{}, nil)
+			b.objects = serviceAccount("http://" + server.host)
+			b.secrets = map[string]map[string]string{"login": {"username": user, "password": password}}
 			o := b.runAt(t, server.host)
 			o.succeeded(t)
 			o.pushed(t, image, nil, authorized)
 		})
 	}
-	t.Run("none", func(t *testing.T) {
-		copied(map[string]any{}, nil).runAt(t, server.host).failed(t, 1, "RegistryRefused", "REGISTRY")
-	})
-	// The oldest way: Tekton's entrypoint writes the login of a Secret with an annotation to the home directory.
-	t.Run("service account", func(t *testing.T) {
-		secret := &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{
-				Namespace: taskrun.Namespace, Name: "login", Annotations: map[string]string{"tekton.dev/docker-0": "http://" + server.host},
-			},
-			Type: corev1.SecretTypeBasicAuth,
-			Data: map[string][]byte{"username": []byte(user), "password": []byte(password)},
-		}
-		account := &corev1.ServiceAccount{
-			ObjectMeta: metav1.ObjectMeta{Namespace: taskrun.Namespace, Name: "default"},
-			Secrets:    []corev1.ObjectReference{{Name: "login"}},
-		}
-		b := copied(map[string]any{}, nil)
-		b.objects = []runtime.Object{secret, account}
-		b.secrets = map[string]map[string]string{"login": {"username": user, "password": password}}
-		o := b.runAt(t, server.host)
-		o.succeeded(t)
-		o.pushed(t, image, nil, authorized)
-	})
+}
+
+// serviceAccount is one with a login for a registry, as Tekton knows it.
+func serviceAccount(registry string) []runtime.Object {
+	secret := &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: taskrun.Namespace, Name: "login", Annotations: map[string]string{"tekton.dev/docker-0": registry},
+		},
+		Type: corev1.SecretTypeBasicAuth,
+		Data: map[string][]byte{"username": []byte(user), "password": []byte(password)},
+	}
+	account := &corev1.ServiceAccount{
+		ObjectMeta: metav1.ObjectMeta{Namespace: taskrun.Namespace, Name: "default"},
+		Secrets:    []corev1.ObjectReference{{Name: "login"}},
+	}
+	return []runtime.Object{secret, account}
 }

@@ -17,7 +17,10 @@ func expand(text string, variables map[string]string) string {
 		case strings.HasPrefix(after, "$"):
 			b.WriteString("$")
 			text = after[1:]
-		case strings.HasPrefix(after, "(") && closed && known:
+		case strings.HasPrefix(after, "(") && closed:
+			if !known {
+				value = "$(" + name + ")"
+			}
 			b.WriteString(value)
 			text = rest
 		default:

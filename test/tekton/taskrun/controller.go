@@ -74,11 +74,11 @@ func (c *Controller) Create(ctx context.Context, task *v1.Task, run *v1.TaskRun)
 	run.Namespace = Namespace
 	admittedRun, err := definition.Admit(ctx, run)
 	if err != nil {
-		return nil, fmt.Errorf("TaskRun %s: %w", run.Name, err)
+		return nil, fmt.Errorf("run %s: %w", run.Name, err)
 	}
 	admittedTask, err := definition.Admit(ctx, task)
 	if err != nil {
-		return nil, fmt.Errorf("Task %s: %w", task.Name, err)
+		return nil, fmt.Errorf("task %s: %w", task.Name, err)
 	}
 	r := &Run{taskRun: admittedRun.(*v1.TaskRun)}
 	resolved, err := c.resolve(ctx, admittedTask.(*v1.Task), r.taskRun)
@@ -90,7 +90,7 @@ func (c *Controller) Create(ctx context.Context, task *v1.Task, run *v1.TaskRun)
 	r.Spec = substitute(ctx, resolved, r.taskRun, volumes)
 	r.taskRun.Status.TaskSpec = r.Spec
 	if r.Pod, err = c.createPod(ctx, r, volumes); err != nil {
-		return nil, fmt.Errorf("TaskRun %s: %w", run.Name, err)
+		return nil, fmt.Errorf("run %s: %w", run.Name, err)
 	}
 	return r, nil
 }
