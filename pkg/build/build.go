@@ -276,7 +276,7 @@ func (s *session) solve(ctx context.Context, r *frontend.Result) ([]*tree.Tree, 
 
 // assemble makes the image.
 func (s *session) assemble(ctx context.Context, o image.Options, r *frontend.Result, trees []*tree.Tree) (built *image.Built, err error) {
-	spec := image.Spec{Options: o}
+	spec := image.Spec{Options: o, Index: r.Index}
 	spec.Now = s.now
 	for i, p := range r.Platforms {
 		if p.Epoch != nil {

@@ -50,6 +50,8 @@ type Result struct {
 	// Platforms has one element for each platform, in the order they were asked
 	// for. It is empty for subrequests.
 	Platforms []PlatformResult
+	// Index says that an index is asked for, even if there is only one platform.
+	Index bool
 	// Metadata is everything else that the frontend says; a subrequest's answer is in
 	// "result.json", "result.txt" and "result.statuscode".
 	Metadata map[string][]byte
@@ -170,7 +172,7 @@ func newResult(res *gateway.Result) (*Result, error) {
 	if len(res.Attestations) > 0 {
 		return nil, fmt.Errorf("the frontend returned attestations that nobody asked for")
 	}
-	out.Metadata = res.Metadata
+	out.Metadata, out.Index = res.Metadata, res.Refs != nil
 	raw, ok := res.Metadata[exptypes.ExporterPlatformsKey]
 	if !ok {
 		return out, nil
