@@ -5,7 +5,7 @@ import "github.com/urfave/cli/v2"
 // buildFlags lists the flags of "slipway build". Where Docker and Kaniko have different names for a
 // thing, both work.
 func buildFlags() []cli.Flag {
-	return withLists(inputFlags(), outputFlags(), runFlags(), registryFlags(), resultFlags(), dockerResultFlags(), displayFlags())
+	return withLists(dockerfileFlags(), inputFlags(), outputFlags(), runFlags(), registryFlags(), resultFlags(), dockerResultFlags(), displayFlags())
 }
 
 // withLists adds the flags for lists to the others.
@@ -22,7 +22,8 @@ func concat(groups ...[]cli.Flag) []cli.Flag {
 	return all
 }
 
-func inputFlags() []cli.Flag {
+// dockerfileFlags say which Dockerfile is meant, and what it is evaluated with.
+func dockerfileFlags() []cli.Flag {
 	const category = "What is built"
 	return []cli.Flag{
 		&cli.StringFlag{Category: category, Name: "file", Aliases: []string{"f", "dockerfile"}, Usage: "path of the Dockerfile, relative to the working directory, else to the context; - for standard input (default: CONTEXT/Dockerfile)"},
@@ -32,6 +33,12 @@ func inputFlags() []cli.Flag {
 		&cli.StringSliceFlag{Category: category, Name: "build-context", Usage: "additional context: `NAME=VALUE`, where VALUE is a directory, docker-image://REF or oci-layout://DIR"},
 		&cli.StringFlag{Category: category, Name: "target", Usage: "`STAGE` to build instead of the last one"},
 		&cli.StringSliceFlag{Category: category, Name: "platform", Aliases: []string{"custom-platform", "customPlatform"}, Usage: "`OS/ARCH[/VARIANT]` to build for; several make an image index"},
+	}
+}
+
+func inputFlags() []cli.Flag {
+	const category = "What is built"
+	return []cli.Flag{
 		&cli.StringSliceFlag{Category: category, Name: "label", Usage: "`KEY=VALUE` to add to the image config"},
 		&cli.StringSliceFlag{Category: category, Name: "annotation", Usage: "`KEY=VALUE` to add to the manifest; \"index:KEY=VALUE\" and the like say where"},
 		&cli.StringFlag{Category: category, Name: "source-date-epoch", EnvVars: []string{"SOURCE_DATE_EPOCH"}, Usage: "`SECONDS` since 1970 that no time in the image exceeds, which makes builds reproducible"},

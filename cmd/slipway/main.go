@@ -63,7 +63,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			}
 			return cli.ShowAppHelp(c)
 		},
-		Commands: []*cli.Command{buildCommand(), indexCommand(), doctorCommand(), versionCommand()},
+		Commands: []*cli.Command{buildCommand(), indexCommand(), lintCommand(), planCommand(), doctorCommand(), versionCommand()},
 	}
 }
 

@@ -81,17 +81,40 @@ type session struct {
 // open checks the options, as far as possible before anything is touched, and opens what the
 // build needs.
 func (s *session) open(ctx context.Context) error {
-	if err := s.checkContext(); err != nil {
-		return &UsageError{err}
-	}
-	var err error
-	if s.plan, err = newPlan(&s.Options); err != nil {
+	if err := s.check(); err != nil {
 		return &UsageError{err}
 	}
 	configs, err := s.configs()
 	if err != nil {
 		return &UsageError{err}
 	}
+	if err := s.openInputs(ctx); err != nil {
+		return err
+	}
+	if s.outputs, err = s.targets(configs); err != nil {
+		return &UsageError{err}
+	}
+	if s.backend, err = s.isolation(); err != nil {
+		return err
+	}
+	s.closers = append(s.closers, s.backend.Close)
+	s.startSolver(ctx)
+	return nil
+}
+
+// check checks what can be checked without touching anything.
+func (s *session) check() error {
+	if err := s.checkContext(); err != nil {
+		return err
+	}
+	var err error
+	s.plan, err = newPlan(&s.Options)
+	return err
+}
+
+// openInputs opens what the frontend needs to read the Dockerfile and to look up images.
+func (s *session) openInputs(ctx context.Context) error {
+	var err error
 	if s.secrets, err = secret.Load(s.Secrets); err != nil {
 		return &UsageError{err}
 	}
@@ -107,23 +130,18 @@ func (s *session) open(ctx context.Context) error {
 		return &UsageError{err}
 	}
 	s.plan.frontend.Contexts = s.plan.contexts
+	s.plan.locals["context"], s.plan.locals["dockerfile"] = s.Context, dockerfileDir
 	if err := s.show(); err != nil {
 		return err
 	}
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
-	if err := s.pinLayouts(ctx); err != nil {
-		return err
-	}
-	if s.outputs, err = s.targets(configs); err != nil {
-		return &UsageError{err}
-	}
-	if s.backend, err = s.isolation(); err != nil {
-		return err
-	}
-	s.closers = append(s.closers, s.backend.Close)
-	s.plan.locals["context"], s.plan.locals["dockerfile"] = s.Context, dockerfileDir
+	return s.pinLayouts(ctx)
+}
+
+// startSolver starts what executes the graph.
+func (s *session) startSolver(ctx context.Context) {
 	env := &op.Env{
 		Images: s.client, Locals: s.plan.locals, Isolation: s.backend,
 		Secrets: s.secrets, Agents: s.Agents, State: s.state, Now: s.now,
@@ -132,7 +150,6 @@ func (s *session) open(ctx context.Context) error {
 	executor := s.meter.Observe(s.display.Observe(solve.Memoizing(solve.Locating(solve.Ops{Env: env}))))
 	s.solver = solve.New(ctx, executor)
 	s.closers = append(s.closers, func() error { s.solver.Close(); return nil })
-	return nil
 }
 
 // show opens what tells the user, and Argo, how far the build is.
@@ -173,7 +190,7 @@ func (s *session) run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	if s.Check {
-		return &Result{}, s.printCheck(graph)
+		return &Result{}, PrintLint(s.stdout(), graph, false)
 	}
 	s.meter.Expect(countVertices(graph) + 1) // and the export
 	trees, err := s.solve(ctx, graph)
@@ -194,6 +211,14 @@ func (s *session) run(ctx context.Context) (*Result, error) {
 		s.display.Warn(progress.Warning{Level: 1, Short: err.Error()})
 	}
 	return res, nil
+}
+
+// stdout is where a build writes what it was asked for; nowhere, if there is no such place.
+func (s *session) stdout() io.Writer {
+	if s.Stdout == nil {
+		return io.Discard
+	}
+	return s.Stdout
 }
 
 // countVertices counts what a build has to do.
@@ -233,25 +258,6 @@ func (s *session) warn(w frontend.Warning) {
 	s.display.Warn(out)
 }
 
-// CheckError says that the checks of --check found something.
-type CheckError struct{ Status string }
-
-// Error implements error.
-func (e *CheckError) Error() string { return "the Dockerfile has check warnings" }
-
-// printCheck prints the outcome of --check.
-func (s *session) printCheck(r *frontend.Result) error {
-	if s.Stdout != nil {
-		if _, err := s.Stdout.Write(r.Metadata["result.txt"]); err != nil {
-			return err
-		}
-	}
-	if status := strings.TrimSpace(string(r.Metadata["result.statuscode"])); status != "" && status != "0" {
-		return &CheckError{Status: status}
-	}
-	return nil
-}
-
 // solve executes the graphs of all platforms, in parallel.
 func (s *session) solve(ctx context.Context, r *frontend.Result) ([]*tree.Tree, error) {
 	trees := make([]*tree.Tree, len(r.Platforms))
@@ -270,7 +276,7 @@ func (s *session) solve(ctx context.Context, r *frontend.Result) ([]*tree.Tree, 
 
 // assemble makes the image.
 func (s *session) assemble(ctx context.Context, o image.Options, r *frontend.Result, trees []*tree.Tree) (built *image.Built, err error) {
-	spec := image.Spec{Options: o}
+	spec := image.Spec{Options: o, Index: r.Index}
 	spec.Now = s.now
 	for i, p := range r.Platforms {
 		if p.Epoch != nil {

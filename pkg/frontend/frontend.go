@@ -50,9 +50,13 @@ type Result struct {
 	// Platforms has one element for each platform, in the order they were asked
 	// for. It is empty for subrequests.
 	Platforms []PlatformResult
+	// Index says that an index is asked for, even if there is only one platform.
+	Index bool
 	// Metadata is everything else that the frontend says; a subrequest's answer is in
 	// "result.json", "result.txt" and "result.statuscode".
 	Metadata map[string][]byte
+	// Lint sums up the answer to "frontend.lint"; nil for anything else.
+	Lint *Lint
 }
 
 // PlatformResult is the image of one platform.
@@ -96,8 +100,15 @@ func Build(ctx context.Context, opts Options, s Solver, images ImageResolver, wa
 	if err != nil {
 		return nil, convertError(err, b.dockerfile())
 	}
-	return newResult(res)
+	out, err := newResult(res)
+	if err == nil && opts.Request == requestLint {
+		out.Lint, err = b.lint(res)
+	}
+	return out, err
 }
+
+// requestLint is the subrequest that runs the Dockerfile checks.
+const requestLint = "frontend.lint"
 
 // build is the state that all gateways of one call of [Build] share: the frontend re-enters
 // itself through a second gateway when a Dockerfile has a syntax line.
@@ -107,10 +118,11 @@ type build struct {
 	images   ImageResolver
 	graph    *graph
 
-	mu    sync.Mutex
-	warn  func(Warning)
-	file  *sourceFile
-	fault error
+	mu     sync.Mutex
+	warn   func(Warning)
+	file   *sourceFile
+	fault  error
+	lookup error // see noteLookup
 }
 
 // sourceFile is a file that positions refer to.
@@ -160,7 +172,7 @@ func newResult(res *gateway.Result) (*Result, error) {
 	if len(res.Attestations) > 0 {
 		return nil, fmt.Errorf("the frontend returned attestations that nobody asked for")
 	}
-	out.Metadata = res.Metadata
+	out.Metadata, out.Index = res.Metadata, res.Refs != nil
 	raw, ok := res.Metadata[exptypes.ExporterPlatformsKey]
 	if !ok {
 		return out, nil

@@ -117,7 +117,7 @@ func TestMultiPlatformFormOfOnePlatform(t *testing.T) {
 			t.Fatalf("platforms %+v", res.Platforms)
 		}
 		r := res.Platforms[0]
-		if r.ID != "linux/arm64" || r.Root == nil || r.Config == nil || r.BaseConfig == nil || r.Epoch == nil {
+		if r.ID != "linux/arm64" || r.Root == nil || r.Config == nil || r.BaseConfig == nil || r.Epoch == nil || res.Index != multi {
 			t.Errorf("multi=%v: %+v", multi, r)
 		}
 	}

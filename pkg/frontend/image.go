@@ -46,6 +46,7 @@ func (g *gatewayClient) ResolveImageConfig(ctx context.Context, ref string, opt 
 	}
 	pinned, dgst, config, err := g.images.ResolveImage(ctx, ref, p, mode, layout)
 	if err != nil {
+		g.noteLookup(err)
 		return "", "", nil, err
 	}
 	pinned, err = pin(pinned, dgst)

@@ -102,16 +102,20 @@ func TestMakeTargets(t *testing.T) {
 	}
 }
 
-// flagsOf gives the flags that the help of a command lists, without dashes.
-func flagsOf(t *testing.T, command string) []string {
+// flagsOf gives the flags that the help of commands lists, without dashes.
+func flagsOf(t *testing.T, commands ...string) []string {
 	t.Helper()
 	binary, err := testbin.Build(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	help, err := exec.CommandContext(t.Context(), binary, command, "--help").Output()
-	if err != nil {
-		t.Fatal(err)
+	var help []byte
+	for _, c := range commands {
+		page, err := exec.CommandContext(t.Context(), binary, c, "--help").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		help = append(help, page...)
 	}
 	var flags []string
 	for line := range strings.Lines(string(help)) {
@@ -134,23 +138,35 @@ func shownFlag() *regexp.Regexp { return regexp.MustCompile("[`\\s\"]--?([a-z][a
 
 // The page of slipway index shows its flags, all of them and no others.
 func TestIndexFlags(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(top, "docs", "index-command.md"))
+	checkFlags(t, "index-command.md", "index")
+}
+
+func TestLintAndPlanFlags(t *testing.T) {
+	checkFlags(t, "lint-and-plan.md", "lint", "plan")
+}
+
+// checkFlags checks that a page shows the flags of the commands, all of them and no others.
+func checkFlags(t *testing.T, page string, commands ...string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(top, "docs", page))
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Flags of instructions, and of other commands that are named with them, are not meant.
+	others := regexp.MustCompile("(?:RUN|COPY|ADD|FROM) --[a-z]+|slipway build --[a-z]+")
 	var shown []string
-	for _, m := range shownFlag().FindAllStringSubmatch(string(text), -1) {
+	for _, m := range shownFlag().FindAllStringSubmatch(others.ReplaceAllString(string(text), ""), -1) {
 		shown = append(shown, m[1])
 	}
-	known := flagsOf(t, "index")
+	known := flagsOf(t, commands...)
 	for _, f := range shown {
 		if !slices.Contains(known, f) {
-			t.Errorf("index-command.md shows the flag %s, which slipway index does not have", f)
+			t.Errorf("%s shows the flag %s, which slipway %s does not have", page, f, strings.Join(commands, " and "))
 		}
 	}
 	for _, f := range known {
-		if !slices.Contains(shown, f) && f != "help" && f != "h" {
-			t.Errorf("index-command.md does not describe the flag %s", f)
+		if !slices.Contains(shown, f) && f != "help" && f != "h" && strings.ToLower(f) == f {
+			t.Errorf("%s does not describe the flag %s", page, f)
 		}
 	}
 }

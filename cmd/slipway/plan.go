@@ -1,0 +1,119 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/slipway-build/slipway/pkg/build"
+	"github.com/slipway-build/slipway/pkg/frontend"
+	"github.com/slipway-build/slipway/pkg/graph"
+)
+
+// The values of --format.
+const (
+	formatText = "text"
+	formatJSON = "json"
+	formatDOT  = "dot"
+)
+
+func lintCommand() *cli.Command {
+	return &cli.Command{
+		Name:         "lint",
+		Usage:        "check a Dockerfile by BuildKit's rules",
+		ArgsUsage:    "[CONTEXT]",
+		Flags:        inspectFlags(formatFlag("text or json")),
+		OnUsageError: asUsageError,
+		Action:       runLint,
+	}
+}
+
+func planCommand() *cli.Command {
+	const category = "What is shown"
+	return &cli.Command{
+		Name:      "plan",
+		Usage:     "show what a build would do, without doing it",
+		ArgsUsage: "[CONTEXT]",
+		Flags: inspectFlags(
+			formatFlag("text, json or dot"),
+			&cli.BoolFlag{Category: category, Name: "outline", Usage: "show the target's arguments, secrets and ssh agents instead"},
+			&cli.BoolFlag{Category: category, Name: "targets", Usage: "show the stages instead"},
+		),
+		OnUsageError: asUsageError,
+		Action:       runPlan,
+	}
+}
+
+func formatFlag(formats string) cli.Flag {
+	return &cli.StringFlag{Category: "What is shown", Name: "format", Value: formatText, Usage: formats}
+}
+
+func inspectFlags(own ...cli.Flag) []cli.Flag {
+	return withLists(own, dockerfileFlags(), []cli.Flag{stateDirFlag("What is built")}, registryFlags())
+}
+
+func runLint(c *cli.Context) error {
+	format, err := chosenFormat(c, formatText, formatJSON)
+	if err != nil {
+		return err
+	}
+	r, err := inspect(c, build.InspectLint)
+	if err != nil {
+		return err
+	}
+	return build.PrintLint(c.App.Writer, r, format == formatJSON)
+}
+
+func runPlan(c *cli.Context) error {
+	what := build.InspectGraph
+	switch outline, targets := c.Bool("outline"), c.Bool("targets"); {
+	case outline && targets:
+		return usageErrorf("--outline and --targets exclude each other")
+	case outline:
+		what = build.InspectOutline
+	case targets:
+		what = build.InspectTargets
+	}
+	formats := []string{formatText, formatJSON}
+	if what == build.InspectGraph {
+		formats = append(formats, formatDOT)
+	}
+	format, err := chosenFormat(c, formats...)
+	if err != nil {
+		return err
+	}
+	r, err := inspect(c, what)
+	if err != nil {
+		return err
+	}
+	if what != build.InspectGraph {
+		return build.PrintAnswer(c.App.Writer, r, format == formatJSON)
+	}
+	g := graph.New(r)
+	switch format {
+	case formatJSON:
+		return g.WriteJSON(c.App.Writer)
+	case formatDOT:
+		return g.WriteDOT(c.App.Writer)
+	}
+	return g.WriteText(c.App.Writer)
+}
+
+func chosenFormat(c *cli.Context, formats ...string) (string, error) {
+	format := c.String("format")
+	if !slices.Contains(formats, format) {
+		return "", usageErrorf("--format %q is not one of %s", format, strings.Join(formats, ", "))
+	}
+	return format, nil
+}
+
+// inspect evaluates the Dockerfile that the flags mean.
+func inspect(c *cli.Context, what build.Inspection) (*frontend.Result, error) {
+	opts, err := buildOptions(c)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	opts.Progress = "quiet"
+	return build.Inspect(c.Context, opts, what)
+}

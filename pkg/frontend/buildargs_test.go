@@ -1,0 +1,36 @@
+package frontend
+
+import (
+	"testing"
+
+	"github.com/slipway-build/slipway/pkg/isolation"
+)
+
+// Build arguments that mean something without an ARG.
+func TestBuiltInArguments(t *testing.T) {
+	p := newProject("FROM busybox\nRUN --mount=type=cache,target=/c true\n")
+	p.opts.BuildArgs = map[string]string{"BUILDKIT_CACHE_MOUNT_NS": "space", "BUILDKIT_SANDBOX_HOSTNAME": "name", "http_proxy": "http://proxy"}
+	e := rootExec(t, p)
+	for _, m := range e.Mounts {
+		if m.Type == isolation.MountCache && m.CacheID != "space//c" {
+			t.Errorf("cache %q is not in its name space", m.CacheID)
+		}
+	}
+	if e.Hostname != "name" {
+		t.Errorf("host name %q", e.Hostname)
+	}
+	if len(e.ProxyEnv) == 0 {
+		t.Error("the proxy is lost")
+	}
+}
+
+func TestSourceDateEpochInTheDockerfile(t *testing.T) {
+	p := newProject("ARG SOURCE_DATE_EPOCH=1700000000\nFROM scratch\nWORKDIR /w\n")
+	if e := p.mustBuild(t).Platforms[0].Epoch; e == nil || e.Unix() != 1_700_000_000 {
+		t.Errorf("epoch %v", e)
+	}
+	p.opts.BuildArgs = map[string]string{"SOURCE_DATE_EPOCH": "5"}
+	if e := p.mustBuild(t).Platforms[0].Epoch; e == nil || e.Unix() != 5 {
+		t.Errorf("epoch %v: the build argument does not win", e)
+	}
+}
