@@ -235,48 +235,6 @@ func TestExecFailureIsPassedOn(t *testing.T) {
 	}
 }
 
-func TestCacheMounts(t *testing.T) {
-	cache := func(id string, sharing op.CacheSharing) op.ExecMount {
-		return op.ExecMount{Type: isolation.MountCache, Dest: "/c", Input: -1, Output: -1, CacheID: id, Sharing: sharing}
-	}
-	b := &backend{}
-	env := environment(t, b)
-	dirOf := func(m op.ExecMount, during func(*isolation.Process)) string {
-		t.Helper()
-		nested := &backend{during: during}
-		e := *env
-		e.Isolation = nested
-		x := op.Exec{Mounts: []op.ExecMount{root, m}}
-		if _, err := x.Run(t.Context(), &e, []op.Input{input(nil, "scratch")}); err != nil {
-			t.Fatal(err)
-		}
-		return nested.got.Mounts[0].HostDir
-	}
-	first := dirOf(cache("a", op.CacheShared), nil)
-	if again := dirOf(cache("a", op.CacheShared), nil); again != first {
-		t.Errorf("one id gives %s and %s", first, again)
-	}
-	if other := dirOf(cache("b", op.CacheShared), nil); other == first {
-		t.Error("two ids give one directory")
-	}
-	var inner string
-	outer := dirOf(cache("p", op.CachePrivate), func(*isolation.Process) { inner = dirOf(cache("p", op.CachePrivate), nil) })
-	if inner == outer {
-		t.Error("a private cache was given twice at one time")
-	}
-	if again := dirOf(cache("p", op.CachePrivate), nil); again != outer {
-		t.Error("a private cache that is free was not given again")
-	}
-	dirOf(cache("l", op.CacheLocked), func(*isolation.Process) {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		defer cancel()
-		x := op.Exec{Mounts: []op.ExecMount{root, cache("l", op.CacheLocked)}}
-		if _, err := x.Run(ctx, env, []op.Input{input(nil, "scratch")}); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a locked cache was given twice at one time: %v", err)
-		}
-	})
-}
-
 func TestCacheMountStartsFromTree(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("setting owners needs root")
