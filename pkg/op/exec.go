@@ -18,16 +18,18 @@ type Exec struct {
 	Cwd, User string
 	Hostname  string
 	// ProxyEnv reaches the process but neither the key nor the image.
-	ProxyEnv     []string
-	Hosts        []isolation.Host
-	Ulimits      []isolation.Ulimit
-	Network      isolation.Network
-	Insecure     bool
-	SecretEnv    []SecretEnv
-	Mounts       []ExecMount
-	CgroupParent string
-	Resources    *isolation.Resources
-	Platform     Platform
+	ProxyEnv  []string
+	Hosts     []isolation.Host
+	Ulimits   []isolation.Ulimit
+	Network   isolation.Network
+	Insecure  bool
+	SecretEnv []SecretEnv
+	Mounts    []ExecMount
+	// AbsentDevices are the optional devices that the process goes without.
+	AbsentDevices []string
+	CgroupParent  string
+	Resources     *isolation.Resources
+	Platform      Platform
 }
 
 // SecretEnv passes a secret as an environment variable.
@@ -135,10 +137,37 @@ func (m *ExecMount) addKey(ctx context.Context, h *keyHash, in []Input) error {
 	return nil
 }
 
+// Permitted reports whether whoever starts the build allows what e asks for beyond the usual.
+func (e *Exec) Permitted(env *Env) error {
+	if e.Insecure && !env.AllowInsecure {
+		return errors.New("RUN --security=insecure is not allowed here: whoever starts the build can allow it with --allow security.insecure")
+	}
+	if e.Network == isolation.NetworkHost && !env.AllowHostNetwork {
+		return errors.New("RUN --network=host is not allowed here: whoever starts the build can allow it with --allow network.host")
+	}
+	return nil
+}
+
+// Limits are the part of e's process that takes a control group of its own; nil if there is none.
+func (e *Exec) Limits() *isolation.Process {
+	if e.CgroupParent == "" && (e.Resources == nil || *e.Resources == isolation.Resources{}) {
+		return nil
+	}
+	return &isolation.Process{Args: e.Args, Cwd: e.Cwd, CgroupParent: e.CgroupParent, Resources: e.Resources}
+}
+
 // Run implements Op.
 func (e *Exec) Run(ctx context.Context, env *Env, in []Input) ([]*tree.Tree, error) {
-	if e.Insecure && !env.AllowInsecure {
-		return nil, errors.New("RUN --security=insecure is not allowed here: whoever starts the build can allow it with --allow security.insecure")
+	if err := e.Permitted(env); err != nil {
+		return nil, err
+	}
+	for _, name := range e.AbsentDevices {
+		if env.Stderr == nil {
+			break
+		}
+		if _, err := fmt.Fprintf(env.Stderr, "optional device %s is left out: Slipway has no CDI devices\n", name); err != nil {
+			return nil, err
+		}
 	}
 	p, release, err := e.process(ctx, env, in)
 	if err != nil {

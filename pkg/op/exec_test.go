@@ -1,6 +1,7 @@
 package op_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -195,16 +196,37 @@ func TestExecMissingSecretAndAgent(t *testing.T) {
 	}
 }
 
-func TestInsecureNeedsPermission(t *testing.T) {
-	b := &backend{}
-	env := environment(t, b)
-	e := op.Exec{Insecure: true, Mounts: []op.ExecMount{root}}
-	if _, err := e.Run(t.Context(), env, []op.Input{input(nil, "scratch")}); err == nil || !strings.Contains(err.Error(), "--allow security.insecure") {
-		t.Errorf("got %v", err)
+func TestPrivilegesNeedPermission(t *testing.T) {
+	for what, c := range map[string]struct {
+		exec  op.Exec
+		allow func(*op.Env)
+	}{
+		"security.insecure": {op.Exec{Insecure: true}, func(e *op.Env) { e.AllowInsecure = true }},
+		"network.host":      {op.Exec{Network: isolation.NetworkHost}, func(e *op.Env) { e.AllowHostNetwork = true }},
+	} {
+		b := &backend{}
+		env := environment(t, b)
+		c.exec.Mounts = []op.ExecMount{root}
+		if _, err := c.exec.Run(t.Context(), env, []op.Input{input(nil, "scratch")}); err == nil || !strings.Contains(err.Error(), "--allow "+what) || b.got != nil {
+			t.Errorf("%s: got %v", what, err)
+		}
+		c.allow(env)
+		if _, err := c.exec.Run(t.Context(), env, []op.Input{input(nil, "scratch")}); err != nil || b.got.Insecure != c.exec.Insecure || b.got.Network != c.exec.Network {
+			t.Errorf("%s: allowed, and got %v", what, err)
+		}
 	}
-	env.AllowInsecure = true
-	if _, err := e.Run(t.Context(), env, []op.Input{input(nil, "scratch")}); err != nil || !b.got.Insecure {
-		t.Errorf("allowed, and got %v", err)
+}
+
+func TestAbsentDevicesAreNamed(t *testing.T) {
+	var log bytes.Buffer
+	env := environment(t, &backend{})
+	env.Stderr = &log
+	e := op.Exec{AbsentDevices: []string{"vendor.com/gpu=0"}, Mounts: []op.ExecMount{root}}
+	if _, err := e.Run(t.Context(), env, []op.Input{input(nil, "scratch")}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "vendor.com/gpu=0 is left out") {
+		t.Errorf("the log is %q", log.String())
 	}
 }
 
