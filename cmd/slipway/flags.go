@@ -79,7 +79,7 @@ func runFlags() []cli.Flag {
 		&cli.StringSliceFlag{Category: category, Name: "secret", Usage: "`id=ID[,src=FILE|,env=VAR]` for RUN --mount=type=secret"},
 		&cli.StringFlag{Category: category, Name: "secrets-dir", Usage: "`DIR` of files that are secrets by their names, as a mounted Kubernetes Secret has them"},
 		&cli.StringSliceFlag{Category: category, Name: "ssh", Usage: "`ID[=SOCKET]` of an agent for RUN --mount=type=ssh"},
-		&cli.StringSliceFlag{Category: category, Name: "allow", Usage: "let the Dockerfile ask for `WHAT`: security.insecure"},
+		&cli.StringSliceFlag{Category: category, Name: "allow", Usage: "let the Dockerfile ask for `WHAT`: security.insecure or network.host"},
 		&cli.StringSliceFlag{Category: category, Name: "add-host", Usage: "`NAME:IP` for /etc/hosts"},
 		&cli.StringFlag{Category: category, Name: "network", Usage: "of RUN: default, none or host"},
 		&cli.StringFlag{Category: category, Name: "shm-size", Usage: "`SIZE` of /dev/shm, as 128m"},

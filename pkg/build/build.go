@@ -16,7 +16,6 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/image"
-	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/progress"
 	"github.com/slipway-build/slipway/pkg/registry"
@@ -71,7 +70,8 @@ type session struct {
 	state   *state.Dir
 	display *progress.Display
 	client  *registry.Client
-	backend isolation.Backend
+	backend *lazyBackend
+	env     *op.Env
 	secrets *secret.Store
 	solver  *solve.Solver
 	meter   *progress.Meter
@@ -142,12 +142,14 @@ func (s *session) openInputs(ctx context.Context) error {
 
 // startSolver starts what executes the graph.
 func (s *session) startSolver(ctx context.Context) {
-	env := &op.Env{
+	s.env = &op.Env{
 		Images: s.client, Locals: s.plan.locals, Isolation: s.backend,
 		Secrets: s.secrets, Agents: s.Agents, State: s.state, Now: s.now,
 		AllowInsecure: slices.Contains(s.Allow, allowInsecure),
+		// Who asks for it on the command line allows it, as with docker buildx.
+		AllowHostNetwork: slices.Contains(s.Allow, hostNetwork) || s.Network == "host",
 	}
-	executor := s.meter.Observe(s.display.Observe(solve.Memoizing(solve.Locating(solve.Ops{Env: env}))))
+	executor := s.meter.Observe(s.display.Observe(solve.Memoizing(solve.Locating(solve.Ops{Env: s.env}))))
 	s.solver = solve.New(ctx, executor)
 	s.closers = append(s.closers, func() error { s.solver.Close(); return nil })
 }
@@ -192,7 +194,10 @@ func (s *session) run(ctx context.Context) (*Result, error) {
 	if s.Check {
 		return &Result{}, PrintLint(s.stdout(), graph, false)
 	}
-	s.meter.Expect(countVertices(graph) + 1) // and the export
+	if err := s.preflight(ctx, graph, s.env); err != nil {
+		return nil, err
+	}
+	s.meter.Expect(len(vertices(graph)) + 1) // and the export
 	trees, err := s.solve(ctx, graph)
 	if err != nil {
 		return nil, err
@@ -219,27 +224,6 @@ func (s *session) stdout() io.Writer {
 		return io.Discard
 	}
 	return s.Stdout
-}
-
-// countVertices counts what a build has to do.
-func countVertices(r *frontend.Result) int {
-	seen := map[*op.Vertex]bool{}
-	var visit func(v *op.Vertex)
-	visit = func(v *op.Vertex) {
-		if v == nil || seen[v] {
-			return
-		}
-		seen[v] = true
-		for _, i := range v.Inputs {
-			visit(i.Vertex)
-		}
-	}
-	for _, p := range r.Platforms {
-		if p.Root != nil {
-			visit(p.Root.Vertex)
-		}
-	}
-	return len(seen)
 }
 
 // warn shows what the Dockerfile checks found.

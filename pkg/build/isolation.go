@@ -27,7 +27,7 @@ type candidate struct {
 }
 
 // isolation gives the backend of --isolation.
-func (s *session) isolation() (isolation.Backend, error) {
+func (s *session) isolation() (*lazyBackend, error) {
 	const auto = "auto"
 	all := []candidate{
 		{namespace.Name, func() (isolation.Backend, error) { return namespace.New(s.state, namespace.Options{}) }, false},
@@ -87,6 +87,7 @@ type lazyBackend struct {
 
 	mu      sync.Mutex
 	backend isolation.Backend
+	choice  string // a line that tells which it is and why, until it is logged
 	err     error
 }
 
@@ -109,22 +110,29 @@ func (l *lazyBackend) Run(ctx context.Context, p *isolation.Process) (*isolation
 	return b.Run(ctx, p)
 }
 
-// get returns the backend. The log of the RUN that needed it first says which and why.
+// get returns the backend. The first log that it is given says which and why.
 func (l *lazyBackend) get(log io.Writer) (isolation.Backend, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.backend != nil || l.err != nil {
-		return l.backend, l.err
+	if l.backend == nil && l.err == nil {
+		l.choose()
 	}
+	if log != nil && l.choice != "" {
+		fmt.Fprint(log, l.choice)
+		l.choice = ""
+	}
+	return l.backend, l.err
+}
+
+// choose sets the backend, or the error.
+func (l *lazyBackend) choose() {
 	var refused []error
 	for _, c := range l.candidates {
 		b, err := c.open()
 		if err == nil {
 			l.backend = b
-			if log != nil {
-				fmt.Fprintf(log, "isolation: %s (%s)\n", c.name, l.reason(refused))
-			}
-			return b, nil
+			l.choice = fmt.Sprintf("isolation: %s (%s)\n", c.name, l.reason(refused))
+			return
 		}
 		refused = append(refused, err)
 		var unsupported *isolation.UnsupportedError
@@ -133,7 +141,6 @@ func (l *lazyBackend) get(log io.Writer) (isolation.Backend, error) {
 		}
 	}
 	l.err = errors.Join(refused...)
-	return nil, l.err
 }
 
 // reason is one line.

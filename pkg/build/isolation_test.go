@@ -82,7 +82,7 @@ func TestIsolation(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%q: %v", name, err)
 		}
-		if got := len(b.(*lazyBackend).candidates); got != count {
+		if got := len(b.candidates); got != count {
 			t.Errorf("%q: %d candidates, want %d", name, got, count)
 		}
 	}

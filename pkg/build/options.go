@@ -55,8 +55,8 @@ type Options struct {
 	ShmSize      string
 	Ulimits      []string
 	CgroupParent string
-	// Allow lists what a Dockerfile may ask for beyond the usual: "security.insecure".
-	// "network.host" is accepted; RUN has the pod's network anyway.
+	// Allow lists what a Dockerfile may ask for beyond the usual: "security.insecure" and
+	// "network.host".
 	Allow []string
 
 	Registry registry.Options

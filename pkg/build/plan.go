@@ -56,8 +56,8 @@ func newPlan(o *Options) (*plan, error) {
 		return nil, err
 	}
 	for _, a := range o.Allow {
-		if a != allowInsecure && a != "network.host" {
-			return nil, fmt.Errorf("--allow %q: only security.insecure and network.host can be allowed", a)
+		if a != allowInsecure && a != hostNetwork {
+			return nil, fmt.Errorf("--allow %q: only %s and %s can be allowed", a, allowInsecure, hostNetwork)
 		}
 	}
 	p.results = results.Files{

@@ -42,6 +42,10 @@ func decodeExec(o *rawOp, e *pb.ExecOp, inputs int) (op.Op, int, error) {
 	if out.SecretEnv, err = secretEnv(e.GetSecretenv()); err != nil {
 		return nil, 0, err
 	}
+	// Those that are not optional were refused.
+	for _, d := range e.GetCdiDevices() {
+		out.AbsentDevices = append(out.AbsentDevices, d.GetName())
+	}
 	var outputs int
 	if out.Mounts, outputs, err = mounts(e.GetMounts(), inputs); err != nil {
 		return nil, 0, err
@@ -68,7 +72,6 @@ func checkExec(o *rawOp, e *pb.ExecOp) error {
 		return &UnsupportedError{What: "RUN that leaves mount points behind"}
 	}
 	for _, d := range e.GetCdiDevices() {
-		// An optional device is one that may be missing, and here it always is.
 		if !d.GetOptional() {
 			return &UnsupportedError{
 				What:   "RUN --device=" + d.GetName(),

@@ -94,7 +94,10 @@ func TestRequiredDeviceIsRefused(t *testing.T) {
 }
 
 func TestOptionalDeviceIsLeftOut(t *testing.T) {
-	rootExec(t, newProject("FROM busybox\nRUN --device=vendor.com/gpu=0 true\n"))
+	e := rootExec(t, newProject("FROM busybox\nRUN --device=vendor.com/gpu=0 --device=vendor.com/nic=1 true\n"))
+	if want := []string{"vendor.com/gpu=0", "vendor.com/nic=1"}; !slices.Equal(e.AbsentDevices, want) {
+		t.Errorf("absent devices %q, want %q", e.AbsentDevices, want)
+	}
 }
 
 // Without the right capability, converting this panics.

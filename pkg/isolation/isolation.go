@@ -44,6 +44,13 @@ type Backend interface {
 	Close() error
 }
 
+// Checker is implemented by backends that can say before the first Run what they cannot honor of
+// a process.
+type Checker interface {
+	// Check refuses what Run would refuse, with the same error. p.Root may be nil.
+	Check(p *Process) error
+}
+
 // Changes is the outcome of a process that ended with status 0.
 type Changes struct {
 	// Root holds what the process changed in the root tree. Never nil; without
@@ -168,12 +175,15 @@ func (e *ExitError) Error() string {
 
 // UnsupportedError says what a backend cannot do in this pod, and why.
 type UnsupportedError struct {
-	Backend string
+	Backend string // "" for all of them
 	What    string // "RUN --network=none"
 	Reason  string // "needs a network namespace, and seccomp forbids unshare"
 }
 
 // Error implements error.
 func (e *UnsupportedError) Error() string {
+	if e.Backend == "" {
+		return fmt.Sprintf("%s is not possible here: %s", e.What, e.Reason)
+	}
 	return fmt.Sprintf("%s is not possible with isolation %q: %s", e.What, e.Backend, e.Reason)
 }

@@ -22,6 +22,8 @@ type Env struct {
 	// AllowInsecure permits RUN --security=insecure, which gives a process all that
 	// the pod itself may do.
 	AllowInsecure bool
+	// AllowHostNetwork permits RUN --network=host.
+	AllowHostNetwork bool
 	// Now is the one clock value of the build: what operations make is as old
 	// as the build, whatever order they run in.
 	Now time.Time

@@ -18,16 +18,18 @@ type Exec struct {
 	Cwd, User string
 	Hostname  string
 	// ProxyEnv reaches the process but neither the key nor the image.
-	ProxyEnv     []string
-	Hosts        []isolation.Host
-	Ulimits      []isolation.Ulimit
-	Network      isolation.Network
-	Insecure     bool
-	SecretEnv    []SecretEnv
-	Mounts       []ExecMount
-	CgroupParent string
-	Resources    *isolation.Resources
-	Platform     Platform
+	ProxyEnv  []string
+	Hosts     []isolation.Host
+	Ulimits   []isolation.Ulimit
+	Network   isolation.Network
+	Insecure  bool
+	SecretEnv []SecretEnv
+	Mounts    []ExecMount
+	// AbsentDevices are the optional devices that the process goes without.
+	AbsentDevices []string
+	CgroupParent  string
+	Resources     *isolation.Resources
+	Platform      Platform
 }
 
 // SecretEnv passes a secret as an environment variable.
@@ -135,17 +137,45 @@ func (m *ExecMount) addKey(ctx context.Context, h *keyHash, in []Input) error {
 	return nil
 }
 
+// Permitted reports whether whoever starts the build allows what e asks for beyond the usual.
+func (e *Exec) Permitted(env *Env) error {
+	if e.Insecure && !env.AllowInsecure {
+		return errors.New("RUN --security=insecure is not allowed here: whoever starts the build can allow it with --allow security.insecure")
+	}
+	if e.Network == isolation.NetworkHost && !env.AllowHostNetwork {
+		return errors.New("RUN --network=host is not allowed here: whoever starts the build can allow it with --allow network.host")
+	}
+	return nil
+}
+
+// Limits are the part of e's process that takes a control group of its own; nil if there is none.
+func (e *Exec) Limits() *isolation.Process {
+	if e.CgroupParent == "" && (e.Resources == nil || *e.Resources == isolation.Resources{}) {
+		return nil
+	}
+	return &isolation.Process{Args: e.Args, Cwd: e.Cwd, CgroupParent: e.CgroupParent, Resources: e.Resources}
+}
+
 // Run implements Op.
 func (e *Exec) Run(ctx context.Context, env *Env, in []Input) ([]*tree.Tree, error) {
-	if e.Insecure && !env.AllowInsecure {
-		return nil, errors.New("RUN --security=insecure is not allowed here: whoever starts the build can allow it with --allow security.insecure")
+	if err := e.Permitted(env); err != nil {
+		return nil, err
+	}
+	for _, name := range e.AbsentDevices {
+		if env.Stderr == nil {
+			break
+		}
+		if _, err := fmt.Fprintf(env.Stderr, "optional device %s is left out: Slipway has no CDI devices\n", name); err != nil {
+			return nil, err
+		}
 	}
 	p, release, err := e.process(ctx, env, in)
 	if err != nil {
 		return nil, err
 	}
+	defer release()
 	changes, err := env.Isolation.Run(ctx, p.Process)
-	if err := errors.Join(err, release()); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return e.outputs(p, in, changes)
@@ -157,35 +187,35 @@ type process struct {
 	origin []int // by index into Process.Mounts: index into Exec.Mounts
 }
 
-// process prepares the call of the backend; release gives back what it holds (locks).
-func (e *Exec) process(ctx context.Context, env *Env, in []Input) (_ *process, release func() error, err error) {
+// process prepares the call of the backend; release gives back the caches that it holds.
+func (e *Exec) process(ctx context.Context, env *Env, in []Input) (_ *process, release func(), err error) {
 	p := &process{Process: &isolation.Process{
 		Args: e.Args, Cwd: e.Cwd,
 		Hostname: e.Hostname, Hosts: e.Hosts, Network: e.Network, Insecure: e.Insecure,
 		Ulimits: e.Ulimits, CgroupParent: e.CgroupParent, Resources: e.Resources,
 		Stdout: env.Stdout, Stderr: env.Stderr,
 	}}
-	var releases []func() error
-	releaseAll := func() error {
-		var errs []error
-		for _, f := range slices.Backward(releases) {
-			errs = append(errs, f())
-		}
-		return errors.Join(errs...)
+	caches, release, err := e.holdCaches(ctx, env, in)
+	if err != nil {
+		return nil, nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, releaseAll())
-		}
-	}()
+	if err := e.fill(ctx, env, p, in, caches); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return p, release, nil
+}
+
+// fill adds the mounts, the user and the environment to p.
+func (e *Exec) fill(ctx context.Context, env *Env, p *process, in []Input, caches map[int]string) error {
 	for i := range e.Mounts {
 		m := &e.Mounts[i]
 		if m.Input >= len(in) {
-			return nil, nil, fmt.Errorf("mount %s: there is no input %d", m.Dest, m.Input)
+			return fmt.Errorf("mount %s: there is no input %d", m.Dest, m.Input)
 		}
 		if m.isRoot() {
 			if m.Selector != "" && m.Selector != "/" {
-				return nil, nil, fmt.Errorf("a root filesystem below %s of its image is not supported", m.Selector)
+				return fmt.Errorf("a root filesystem below %s of its image is not supported", m.Selector)
 			}
 			if m.Input >= 0 {
 				p.Root = in[m.Input].Tree
@@ -196,12 +226,9 @@ func (e *Exec) process(ctx context.Context, env *Env, in []Input) (_ *process, r
 			p.ShmSize = m.TmpfsSize
 			continue
 		}
-		mount, undo, err := m.mount(ctx, env, in)
+		mount, err := m.mount(ctx, env, in, caches[i])
 		if err != nil {
-			return nil, nil, err
-		}
-		if undo != nil {
-			releases = append(releases, undo)
+			return err
 		}
 		if mount != nil {
 			p.Mounts = append(p.Mounts, *mount)
@@ -210,13 +237,13 @@ func (e *Exec) process(ctx context.Context, env *Env, in []Input) (_ *process, r
 	}
 	view, err := p.Root.View(ctx)
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	if p.User, err = view.User(ctx, e.User); err != nil {
-		return nil, nil, err
+		return err
 	}
 	p.Env, err = e.environ(ctx, env, p.User)
-	return p, releaseAll, err
+	return err
 }
 
 // environ is the whole environment of the process: the image's, and what Docker adds to it.

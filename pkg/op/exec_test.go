@@ -1,6 +1,7 @@
 package op_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -195,16 +196,37 @@ func TestExecMissingSecretAndAgent(t *testing.T) {
 	}
 }
 
-func TestInsecureNeedsPermission(t *testing.T) {
-	b := &backend{}
-	env := environment(t, b)
-	e := op.Exec{Insecure: true, Mounts: []op.ExecMount{root}}
-	if _, err := e.Run(t.Context(), env, []op.Input{input(nil, "scratch")}); err == nil || !strings.Contains(err.Error(), "--allow security.insecure") {
-		t.Errorf("got %v", err)
+func TestPrivilegesNeedPermission(t *testing.T) {
+	for what, c := range map[string]struct {
+		exec  op.Exec
+		allow func(*op.Env)
+	}{
+		"security.insecure": {op.Exec{Insecure: true}, func(e *op.Env) { e.AllowInsecure = true }},
+		"network.host":      {op.Exec{Network: isolation.NetworkHost}, func(e *op.Env) { e.AllowHostNetwork = true }},
+	} {
+		b := &backend{}
+		env := environment(t, b)
+		c.exec.Mounts = []op.ExecMount{root}
+		if _, err := c.exec.Run(t.Context(), env, []op.Input{input(nil, "scratch")}); err == nil || !strings.Contains(err.Error(), "--allow "+what) || b.got != nil {
+			t.Errorf("%s: got %v", what, err)
+		}
+		c.allow(env)
+		if _, err := c.exec.Run(t.Context(), env, []op.Input{input(nil, "scratch")}); err != nil || b.got.Insecure != c.exec.Insecure || b.got.Network != c.exec.Network {
+			t.Errorf("%s: allowed, and got %v", what, err)
+		}
 	}
-	env.AllowInsecure = true
-	if _, err := e.Run(t.Context(), env, []op.Input{input(nil, "scratch")}); err != nil || !b.got.Insecure {
-		t.Errorf("allowed, and got %v", err)
+}
+
+func TestAbsentDevicesAreNamed(t *testing.T) {
+	var log bytes.Buffer
+	env := environment(t, &backend{})
+	env.Stderr = &log
+	e := op.Exec{AbsentDevices: []string{"vendor.com/gpu=0"}, Mounts: []op.ExecMount{root}}
+	if _, err := e.Run(t.Context(), env, []op.Input{input(nil, "scratch")}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "vendor.com/gpu=0 is left out") {
+		t.Errorf("the log is %q", log.String())
 	}
 }
 
@@ -233,48 +255,6 @@ func TestExecFailureIsPassedOn(t *testing.T) {
 	if !errors.As(err, &exit) || exit.Code != 42 {
 		t.Errorf("got %v", err)
 	}
-}
-
-func TestCacheMounts(t *testing.T) {
-	cache := func(id string, sharing op.CacheSharing) op.ExecMount {
-		return op.ExecMount{Type: isolation.MountCache, Dest: "/c", Input: -1, Output: -1, CacheID: id, Sharing: sharing}
-	}
-	b := &backend{}
-	env := environment(t, b)
-	dirOf := func(m op.ExecMount, during func(*isolation.Process)) string {
-		t.Helper()
-		nested := &backend{during: during}
-		e := *env
-		e.Isolation = nested
-		x := op.Exec{Mounts: []op.ExecMount{root, m}}
-		if _, err := x.Run(t.Context(), &e, []op.Input{input(nil, "scratch")}); err != nil {
-			t.Fatal(err)
-		}
-		return nested.got.Mounts[0].HostDir
-	}
-	first := dirOf(cache("a", op.CacheShared), nil)
-	if again := dirOf(cache("a", op.CacheShared), nil); again != first {
-		t.Errorf("one id gives %s and %s", first, again)
-	}
-	if other := dirOf(cache("b", op.CacheShared), nil); other == first {
-		t.Error("two ids give one directory")
-	}
-	var inner string
-	outer := dirOf(cache("p", op.CachePrivate), func(*isolation.Process) { inner = dirOf(cache("p", op.CachePrivate), nil) })
-	if inner == outer {
-		t.Error("a private cache was given twice at one time")
-	}
-	if again := dirOf(cache("p", op.CachePrivate), nil); again != outer {
-		t.Error("a private cache that is free was not given again")
-	}
-	dirOf(cache("l", op.CacheLocked), func(*isolation.Process) {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		defer cancel()
-		x := op.Exec{Mounts: []op.ExecMount{root, cache("l", op.CacheLocked)}}
-		if _, err := x.Run(ctx, env, []op.Input{input(nil, "scratch")}); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a locked cache was given twice at one time: %v", err)
-		}
-	})
 }
 
 func TestCacheMountStartsFromTree(t *testing.T) {

@@ -194,6 +194,17 @@ func (d *Dir) Lock(ctx context.Context, name string) (unlock func(), err error) 
 
 // TryLock is Lock without waiting: unlock is nil if somebody else has the lock.
 func (d *Dir) TryLock(name string) (unlock func(), err error) {
+	return d.tryLock(name, unix.LOCK_EX)
+}
+
+// TryLockShared is TryLock for a lock that several may have at the same time, while nobody has
+// it by Lock or TryLock.
+func (d *Dir) TryLockShared(name string) (unlock func(), err error) {
+	return d.tryLock(name, unix.LOCK_SH)
+}
+
+// tryLock takes a lock of the given kind, LOCK_EX or LOCK_SH.
+func (d *Dir) tryLock(name string, kind int) (unlock func(), err error) {
 	name = strings.NewReplacer("/", "%2f", "%", "%25").Replace(name)
 	f, err := os.OpenFile(filepath.Join(d.path, "locks", name), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -201,7 +212,7 @@ func (d *Dir) TryLock(name string) (unlock func(), err error) {
 	}
 	// flock(2) locks belong to the open file, so that goroutines exclude each other
 	// as processes do.
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	err = unix.Flock(int(f.Fd()), kind|unix.LOCK_NB)
 	switch {
 	case err == nil:
 		return func() { _ = f.Close() }, nil

@@ -177,3 +177,26 @@ func TestDeadBuildsAreRemoved(t *testing.T) {
 		t.Errorf("the living build lost its directory: %v", err)
 	}
 }
+
+func TestSharedLock(t *testing.T) {
+	d := open(t, t.TempDir())
+	defer d.Close()
+	take := func(try func(string) (func(), error), want bool) func() {
+		t.Helper()
+		unlock, err := try("x")
+		if err != nil || (unlock != nil) != want {
+			t.Fatalf("the lock was given: %v (%v), want %v", unlock != nil, err, want)
+		}
+		return unlock
+	}
+	one := take(d.TryLockShared, true)
+	two := take(d.TryLockShared, true)
+	take(d.TryLock, false)
+	one()
+	take(d.TryLock, false)
+	two()
+	alone := take(d.TryLock, true)
+	take(d.TryLockShared, false)
+	alone()
+	take(d.TryLockShared, true)()
+}

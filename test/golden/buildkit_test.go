@@ -235,7 +235,7 @@ func (b *buildkit) build(ctx context.Context, s *suite, c *goldenCase, dir, out 
 		output:     "type=oci,tar=false,rewrite-timestamp=true,dest=" + out,
 		args: []string{
 			"--addr=" + b.address, "build", "--frontend=dockerfile.v0", "--progress=plain", "--no-cache",
-			"--local=context=context", "--allow=network.host",
+			"--local=context=context",
 			"--opt=build-arg:SOURCE_DATE_EPOCH=" + strconv.FormatInt(sourceDateEpoch().Unix(), 10),
 		},
 	}
@@ -284,7 +284,7 @@ func (b *buildctlArgs) add(arg, dir string) error {
 		opt("target=" + value)
 	case "--platform":
 		opt("platform=" + value)
-	case "--secret", "--ssh":
+	case "--secret", "--ssh", "--allow":
 		b.args = append(b.args, arg)
 	case "--annotation":
 		key, value, _ := strings.Cut(value, "=")

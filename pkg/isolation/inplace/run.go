@@ -23,7 +23,7 @@ import (
 
 // Run implements [isolation.Backend]. One process runs at a time.
 func (b *Backend) Run(ctx context.Context, p *isolation.Process) (*isolation.Changes, error) {
-	if err := b.check(p); err != nil {
+	if err := b.Check(p); err != nil {
 		return nil, err
 	}
 	limits, err := host.Rlimits(Name, p.Ulimits, b.caps.Has(unix.CAP_SYS_RESOURCE))

@@ -10,8 +10,10 @@ import (
 // maxHostname is the kernel's limit for a host name (__NEW_UTS_LEN), in bytes.
 const maxHostname = 64
 
-// check refuses what cannot be honored, before anything is made.
-func (b *Backend) check(p *isolation.Process) error {
+var _ isolation.Checker = (*Backend)(nil)
+
+// Check implements [isolation.Checker].
+func (b *Backend) Check(p *isolation.Process) error {
 	if err := host.Check(p); err != nil {
 		return err
 	}

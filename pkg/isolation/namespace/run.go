@@ -25,7 +25,7 @@ const defaultShmSize = 64 << 20
 
 // Run implements [isolation.Backend].
 func (b *Backend) Run(ctx context.Context, p *isolation.Process) (*isolation.Changes, error) {
-	if err := b.check(p); err != nil {
+	if err := b.Check(p); err != nil {
 		return nil, err
 	}
 	limits, err := host.Rlimits(Name, p.Ulimits, !b.mode.userNamespace && b.mode.capabilities.Has(unix.CAP_SYS_RESOURCE))
