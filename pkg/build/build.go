@@ -14,6 +14,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/slipway-build/slipway/pkg/download"
 	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/image"
 	"github.com/slipway-build/slipway/pkg/isolation"
@@ -125,7 +126,7 @@ func (s *session) open(ctx context.Context) error {
 	s.closers = append(s.closers, s.backend.Close)
 	s.plan.locals["context"], s.plan.locals["dockerfile"] = s.Context, dockerfileDir
 	env := &op.Env{
-		Images: s.client, Locals: s.plan.locals, Isolation: s.backend,
+		Images: s.client, Downloads: s.downloads(), Locals: s.plan.locals, Isolation: s.backend,
 		Secrets: s.secrets, Agents: s.Agents, State: s.state, Now: s.now,
 		AllowInsecure: slices.Contains(s.Allow, allowInsecure),
 	}
@@ -155,6 +156,13 @@ func (s *session) connect(ctx context.Context) (err error) {
 	r.Warn = func(m string) { s.display.Warn(progress.Warning{Level: 1, Short: m}) }
 	s.client, err = registry.New(ctx, r)
 	return err
+}
+
+// downloads prepares the client for files from web servers.
+func (s *session) downloads() *download.Client {
+	return download.New(download.Options{
+		Registry: s.client, UserAgent: s.Registry.UserAgent, Secrets: s.secrets, State: s.state,
+	})
 }
 
 // close releases everything, last opened first.

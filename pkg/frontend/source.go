@@ -30,6 +30,8 @@ func decodeSource(o *rawOp, inputs int) (op.Op, error) {
 		return decodeImage(ref, attrs, fromPB(o.pb.GetPlatform()))
 	case schemeLayout:
 		return decodeLayout(ref, attrs, fromPB(o.pb.GetPlatform()))
+	case schemeHTTP, schemeHTTPS:
+		return decodeHTTP(id, attrs)
 	}
 	return nil, unsupportedSource(id)
 }
@@ -40,8 +42,6 @@ func unsupportedSource(id string) error {
 	switch scheme {
 	case schemeGit:
 		return &UnsupportedError{What: "a git repository as source (" + rest + ")", Reason: "not in this version"}
-	case schemeHTTP, schemeHTTPS:
-		return &UnsupportedError{What: "a URL as source (" + id + ")", Reason: "not in this version"}
 	}
 	return &UnsupportedError{What: fmt.Sprintf("the source %q", id)}
 }

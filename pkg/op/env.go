@@ -13,6 +13,7 @@ import (
 // Env is what operations need from their surroundings. All of it is safe for concurrent use.
 type Env struct {
 	Images    Images
+	Downloads Downloads
 	Locals    map[string]string // name of a local source to its directory
 	Isolation isolation.Backend
 	Secrets   Secrets
