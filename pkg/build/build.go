@@ -16,6 +16,7 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/download"
 	"github.com/slipway-build/slipway/pkg/frontend"
+	"github.com/slipway-build/slipway/pkg/git"
 	"github.com/slipway-build/slipway/pkg/image"
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/op"
@@ -126,7 +127,7 @@ func (s *session) open(ctx context.Context) error {
 	s.closers = append(s.closers, s.backend.Close)
 	s.plan.locals["context"], s.plan.locals["dockerfile"] = s.Context, dockerfileDir
 	env := &op.Env{
-		Images: s.client, Downloads: s.downloads(), Locals: s.plan.locals, Isolation: s.backend,
+		Images: s.client, Downloads: s.downloads(), Repositories: s.repositories(), Locals: s.plan.locals, Isolation: s.backend,
 		Secrets: s.secrets, Agents: s.Agents, State: s.state, Now: s.now,
 		AllowInsecure: slices.Contains(s.Allow, allowInsecure),
 	}
@@ -163,6 +164,11 @@ func (s *session) downloads() *download.Client {
 	return download.New(download.Options{
 		Registry: s.client, UserAgent: s.Registry.UserAgent, Secrets: s.secrets, State: s.state,
 	})
+}
+
+// repositories prepares the client for git repositories.
+func (s *session) repositories() *git.Client {
+	return git.New(git.Options{Registry: s.client, Secrets: s.secrets, Agents: s.Agents, State: s.state})
 }
 
 // close releases everything, last opened first.

@@ -71,11 +71,11 @@ func (c *Client) Download(ctx context.Context, h *op.HTTP) (*op.Download, error)
 	c.mu.Unlock()
 	if d == nil {
 		if d, err = c.get(ctx, h, u); err != nil {
-			return nil, sourceError(h, u, err)
+			return nil, sourceError(h, err)
 		}
 	}
 	if !h.Sum.IsZero() && d.Sum != h.Sum {
-		return nil, sourceError(h, u, fmt.Errorf("the content has the digest sha256:%x instead of sha256:%x", d.Sum, h.Sum))
+		return nil, sourceError(h, fmt.Errorf("the content has the digest sha256:%x instead of sha256:%x", d.Sum, h.Sum))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -84,7 +84,7 @@ func (c *Client) Download(ctx context.Context, h *op.HTTP) (*op.Download, error)
 }
 
 // sourceError says of which source err is.
-func sourceError(h *op.HTTP, u *url.URL, err error) error {
+func sourceError(h *op.HTTP, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -98,19 +98,7 @@ func sourceError(h *op.HTTP, u *url.URL, err error) error {
 	if errors.As(err, &status) {
 		passing = registry.PassingStatus(status.code)
 	}
-	return &op.SourceError{Source: redacted(u), Passing: passing, Err: err}
-}
-
-// redacted leaves out of a URL what can be a credential.
-func redacted(u *url.URL) string {
-	r := *u
-	if r.User != nil {
-		r.User = url.User("xxxxx")
-	}
-	if r.RawQuery != "" {
-		r.RawQuery = "…"
-	}
-	return strings.Replace(r.String(), "%E2%80%A6", "…", 1)
+	return &op.SourceError{Source: op.RedactURL(h.URL), Passing: passing, Err: err}
 }
 
 // get fetches a file, or finds that the kept one will do.

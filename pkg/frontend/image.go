@@ -84,6 +84,8 @@ func (g *gatewayClient) ResolveSourceMetadata(ctx context.Context, source *pb.So
 		return &sourceresolver.MetaResponse{Op: source}, nil
 	case schemeHTTP, schemeHTTPS:
 		return g.resolveHTTP(ctx, source, opt)
+	case schemeGit:
+		return g.resolveGit(ctx, source, opt)
 	case schemeImage:
 	case schemeLayout:
 		if opt.OCILayoutOpt == nil {

@@ -20,14 +20,6 @@ func TestRefusals(t *testing.T) {
 			"FROM scratch\nADD --checksum=sha512:" + strings.Repeat("0", 128) + " https://example.com/a /\n", 2,
 			"the digest algorithm sha512 is not supported",
 		},
-		"ADD of a git repository": {
-			"FROM scratch\nWORKDIR /\n\nADD https://github.com/moby/buildkit.git#v0.10.1 /b\n", 4,
-			"a git repository as source",
-		},
-		// Making this graph scans the host's ssh keys, whether we like it or not.
-		"ADD of a git repository by ssh": {
-			"FROM scratch\nADD ssh://git@127.0.0.1:1/b.git /b\n", 2, "a git repository as source",
-		},
 		"device": {
 			"FROM busybox\nRUN --device=name=vendor.com/gpu=0,required true\n", 2, "RUN --device",
 		},
@@ -35,20 +27,6 @@ func TestRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			wantRefused(t, newProject(tt.dockerfile), tt.line, tt.message)
 		})
-	}
-}
-
-func TestRemoteContextIsRefused(t *testing.T) {
-	for context, message := range map[string]string{
-		"https://github.com/moby/buildkit.git#master": "a git repository as source",
-	} {
-		p := newProject("FROM scratch\n")
-		p.opts.Extra = map[string]string{"context": context}
-		_, err := p.build(t.Context())
-		var unsupported *UnsupportedError
-		if !errors.As(err, &unsupported) || !strings.HasPrefix(err.Error(), message) {
-			t.Errorf("%s: error %v", context, err)
-		}
 	}
 }
 

@@ -3,6 +3,7 @@ package frontend
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/solver/pb"
@@ -38,6 +39,32 @@ func (g *gatewayClient) resolveHTTP(ctx context.Context, source *pb.SourceOp, op
 		return &sourceresolver.MetaResponse{Op: source, HTTP: meta}, nil
 	}
 	return nil, fmt.Errorf("%s gave no file", source.GetIdentifier())
+}
+
+// resolveGit says which commit a ref is and, if the frontend wants it, what is in the commit.
+func (g *gatewayClient) resolveGit(ctx context.Context, source *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	_, ref, _ := strings.Cut(source.GetIdentifier(), "://")
+	o, err := decodeGit(ref, source.GetAttrs())
+	if err != nil {
+		return nil, err
+	}
+	v, err := g.solveAlone(ctx, source.GetIdentifier(), &op.GitObjects{Git: o}, opt)
+	if err != nil {
+		return nil, err
+	}
+	parts := map[string][]byte{}
+	for n := range v.Root().Children() {
+		if parts[n.Name()], err = v.ReadFile(ctx, n.Name(), maxRead); err != nil {
+			return nil, err
+		}
+	}
+	meta := &sourceresolver.ResolveGitResponse{
+		Checksum: string(parts["hash"]), Ref: string(parts["ref"]), CommitChecksum: string(parts["peeled"]),
+	}
+	if opt.GitOpt != nil && opt.GitOpt.ReturnObject {
+		meta.CommitObject, meta.TagObject = parts["commit"], parts["tag"]
+	}
+	return &sourceresolver.MetaResponse{Op: source, Git: meta}, nil
 }
 
 // solveAlone executes an operation that is not part of the graph.

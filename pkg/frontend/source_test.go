@@ -67,3 +67,45 @@ func TestHTTPAttributes(t *testing.T) {
 		}
 	}
 }
+
+func TestAddGit(t *testing.T) {
+	secrets := op.Git{AuthTokenSecret: "GIT_AUTH_TOKEN", AuthHeaderSecret: "GIT_AUTH_HEADER"}
+	for add, change := range map[string]func(*op.Git){
+		"https://example.com/a/b.git /": func(g *op.Git) { g.URL = "https://example.com/a/b.git" },
+		"--keep-git-dir --checksum=abc123 http://u@example.com/b.git#v1:sub/dir /": func(g *op.Git) {
+			g.URL, g.Ref, g.Subdir, g.KeepGitDir, g.Checksum = "http://u@example.com/b.git", "v1", "sub/dir", true, "abc123"
+		},
+		"https://example.com/b.git?tag=v1&submodules=false&mtime=commit&subdir=x /": func(g *op.Git) {
+			g.URL, g.Ref, g.Subdir, g.SkipSubmodules, g.CommitTime = "https://example.com/b.git", "refs/tags/v1", "x", true, true
+		},
+		"https://example.com/b.git?branch=b&fetch-by-commit&commit=abcd /": func(g *op.Git) {
+			g.URL, g.Ref, g.ByCommit, g.Checksum = "https://example.com/b.git", "refs/heads/b", true, "abcd"
+		},
+		// Making this graph asks the host for its ssh key, in vain.
+		"git@127.0.0.1:b.git#main /": func(g *op.Git) { g.URL, g.Ref, g.Agent = "git@127.0.0.1:b.git", "main", "default" },
+	} {
+		t.Run(add, func(t *testing.T) {
+			want := secrets
+			change(&want)
+			got := *source[*op.Git](t, newProject("FROM scratch\nADD "+add+"\n"))
+			got.KnownHosts = "" // of a machine that runs an ssh server
+			if got != want {
+				t.Errorf("got %+v, want %+v", got, want)
+			}
+		})
+	}
+}
+
+func TestForeignGitAttributes(t *testing.T) {
+	for key, value := range map[string]string{
+		pb.AttrGitMTime: "never", pb.AttrGitBundle: "x", pb.AttrGitCheckoutBundle: "true",
+		pb.AttrGitSignatureVerifyPubKey: "x", "git.new": "x",
+	} {
+		if g, err := decodeGit("example.com/x", map[string]string{key: value}); err == nil {
+			t.Errorf("%s=%s: got %+v", key, value, g)
+		}
+	}
+	if g, err := decodeGit("example.com/x#v1:sub", nil); err != nil || *g != (op.Git{URL: "https://example.com/x", Ref: "v1", Subdir: "sub"}) {
+		t.Errorf("got %+v, %v", g, err)
+	}
+}

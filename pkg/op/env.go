@@ -14,9 +14,11 @@ import (
 type Env struct {
 	Images    Images
 	Downloads Downloads
-	Locals    map[string]string // name of a local source to its directory
-	Isolation isolation.Backend
-	Secrets   Secrets
+	// Repositories may be nil, as may Downloads, where nothing asks for them.
+	Repositories Repositories
+	Locals       map[string]string // name of a local source to its directory
+	Isolation    isolation.Backend
+	Secrets      Secrets
 	// Agents gives the socket of each ssh agent by its id.
 	Agents map[string]string
 	State  *state.Dir

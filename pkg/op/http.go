@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"time"
 
@@ -63,6 +64,21 @@ func (e *SourceError) Unwrap() error { return e.Err }
 
 // Temporary reports whether the whole build is worth another try later.
 func (e *SourceError) Temporary() bool { return e.Passing }
+
+// RedactURL leaves out of a URL, or an address as "git@host:path", what can be a credential.
+func RedactURL(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return address
+	}
+	if u.User != nil {
+		u.User = url.User("xxxxx")
+	}
+	if u.RawQuery != "" {
+		u.RawQuery = "xxxxx"
+	}
+	return u.String()
+}
 
 // Key implements Op: the content, its name and what is said of it. Where it came from does not
 // matter.
