@@ -61,6 +61,7 @@ func exitCode(ctx context.Context, err error) int {
 		unsupported *isolation.UnsupportedError
 		remote      *registry.Error
 		put         *results.PutError
+		source      *op.SourceError
 	)
 	switch {
 	case errors.As(context.Cause(ctx), &stopped):
@@ -71,7 +72,8 @@ func exitCode(ctx context.Context, err error) int {
 		return process.Code
 	case errors.As(err, &unsupported):
 		return exitPermission
-	case errors.As(err, &remote) && remote.Temporary(), errors.As(err, &put) && put.Temporary():
+	case errors.As(err, &remote) && remote.Temporary(), errors.As(err, &put) && put.Temporary(),
+		errors.As(err, &source) && source.Temporary():
 		return exitTransient
 	case errors.Is(err, os.ErrPermission):
 		return exitPermission

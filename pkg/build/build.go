@@ -14,7 +14,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/slipway-build/slipway/pkg/download"
 	"github.com/slipway-build/slipway/pkg/frontend"
+	"github.com/slipway-build/slipway/pkg/git"
 	"github.com/slipway-build/slipway/pkg/image"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/progress"
@@ -143,7 +145,7 @@ func (s *session) openInputs(ctx context.Context) error {
 // startSolver starts what executes the graph.
 func (s *session) startSolver(ctx context.Context) {
 	s.env = &op.Env{
-		Images: s.client, Locals: s.plan.locals, Isolation: s.backend,
+		Images: s.client, Downloads: s.downloads(), Repositories: s.repositories(), Locals: s.plan.locals, Isolation: s.backend,
 		Secrets: s.secrets, Agents: s.Agents, State: s.state, Now: s.now,
 		AllowInsecure: slices.Contains(s.Allow, allowInsecure),
 		// Who asks for it on the command line allows it, as with docker buildx.
@@ -174,6 +176,18 @@ func (s *session) connect(ctx context.Context) (err error) {
 	r.Warn = func(m string) { s.display.Warn(progress.Warning{Level: 1, Short: m}) }
 	s.client, err = registry.New(ctx, r)
 	return err
+}
+
+// downloads prepares the client for files from web servers.
+func (s *session) downloads() *download.Client {
+	return download.New(download.Options{
+		Registry: s.client, UserAgent: s.Registry.UserAgent, Secrets: s.secrets, State: s.state,
+	})
+}
+
+// repositories prepares the client for git repositories.
+func (s *session) repositories() *git.Client {
+	return git.New(git.Options{Registry: s.client, Secrets: s.secrets, Agents: s.Agents, State: s.state})
 }
 
 // close releases everything, last opened first.

@@ -21,6 +21,7 @@ func Reason(ctx context.Context, err error) string {
 		unsupported *isolation.UnsupportedError
 		remote      *registry.Error
 		put         *results.PutError
+		source      *op.SourceError
 		located     *op.LocatedError
 	)
 	switch {
@@ -38,6 +39,8 @@ func Reason(ctx context.Context, err error) string {
 		return "RegistryUnavailable"
 	case errors.As(err, &remote), errors.As(err, &put):
 		return "RegistryRefused"
+	case errors.As(err, &source) && source.Temporary():
+		return "SourceUnavailable"
 	case errors.Is(err, fs.ErrPermission):
 		return "PermissionDenied"
 	case errors.As(err, &located):

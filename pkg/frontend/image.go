@@ -83,6 +83,10 @@ func (g *gatewayClient) ResolveSourceMetadata(ctx context.Context, source *pb.So
 	switch scheme {
 	case schemeLocal:
 		return &sourceresolver.MetaResponse{Op: source}, nil
+	case schemeHTTP, schemeHTTPS:
+		return g.resolveHTTP(ctx, source, opt)
+	case schemeGit:
+		return g.resolveGit(ctx, source, opt)
 	case schemeImage:
 	case schemeLayout:
 		if opt.OCILayoutOpt == nil {

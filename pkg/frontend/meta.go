@@ -28,6 +28,7 @@ func understoodCaps(id apicaps.CapID) bool {
 		pb.CapSourceGitChecksum, pb.CapSourceGitSkipSubmodules, pb.CapSourceGitMTime,
 		pb.CapSourceGitFetchByCommit,
 		pb.CapSourceHTTP, pb.CapSourceHTTPAuth, pb.CapSourceHTTPChecksum, pb.CapSourceHTTPHeader,
+		pb.CapSourceHTTPPerm, pb.CapSourceHTTPUIDGID,
 		pb.CapExecMetaBase, pb.CapExecMetaCgroupParent, pb.CapExecMetaNetwork, pb.CapExecMetaProxy,
 		pb.CapExecMetaSecurity, pb.CapExecMetaSetsDefaultPath, pb.CapExecMetaUlimit,
 		pb.CapExecMetaCDI, pb.CapExecMetaRemoveMountStubsRecursive, pb.CapExecMetaLinuxResources,

@@ -16,29 +16,9 @@ func TestRefusals(t *testing.T) {
 		line       int
 		message    string
 	}{
-		"ADD of a URL": {
-			"FROM scratch\nADD https://example.com/a.tar.gz /\n", 2,
-			"a URL as source (https://example.com/a.tar.gz) is not supported",
-		},
-		"ADD of a git repository": {
-			"FROM scratch\nWORKDIR /\n\nADD https://github.com/moby/buildkit.git#v0.10.1 /b\n", 4,
-			"a git repository as source",
-		},
-		// Making this graph scans the host's ssh keys, whether we like it or not.
-		"ADD of a git repository by ssh": {
-			"FROM scratch\nADD ssh://git@127.0.0.1:1/b.git /b\n", 2, "a git repository as source",
-		},
-		"ADD of a URL, linked": {
-			"FROM busybox\nADD --link --checksum=sha256:" + strings.Repeat("0", 64) + " http://example.com/a /\n", 2,
-			"a URL as source",
-		},
-		"the first of two": {
-			"FROM scratch\nADD http://example.com/a /\nADD http://example.com/b /\n", 2,
-			"http://example.com/a",
-		},
-		"in another stage": {
-			"FROM scratch AS a\nADD http://example.com/a /\nFROM busybox\nRUN true\nCOPY --from=a / /\n", 2,
-			"a URL as source",
+		"checksum of another kind": {
+			"FROM scratch\nADD --checksum=sha512:" + strings.Repeat("0", 128) + " https://example.com/a /\n", 2,
+			"the digest algorithm sha512 is not supported",
 		},
 		"device": {
 			"FROM busybox\nRUN --device=name=vendor.com/gpu=0,required true\n", 2, "RUN --device",
@@ -47,21 +27,6 @@ func TestRefusals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			wantRefused(t, newProject(tt.dockerfile), tt.line, tt.message)
 		})
-	}
-}
-
-func TestRemoteContextIsRefused(t *testing.T) {
-	for context, message := range map[string]string{
-		"https://github.com/moby/buildkit.git#master": "a git repository as source",
-		"https://example.com/context.tar.gz":          "a URL as source (https://example.com/context.tar.gz)",
-	} {
-		p := newProject("FROM scratch\n")
-		p.opts.Extra = map[string]string{"context": context}
-		_, err := p.build(t.Context())
-		var unsupported *UnsupportedError
-		if !errors.As(err, &unsupported) || !strings.HasPrefix(err.Error(), message) {
-			t.Errorf("%s: error %v", context, err)
-		}
 	}
 }
 

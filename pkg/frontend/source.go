@@ -30,19 +30,15 @@ func decodeSource(o *rawOp, inputs int) (op.Op, error) {
 		return decodeImage(ref, attrs, fromPB(o.pb.GetPlatform()))
 	case schemeLayout:
 		return decodeLayout(ref, attrs, fromPB(o.pb.GetPlatform()))
+	case schemeHTTP, schemeHTTPS:
+		return decodeHTTP(id, attrs)
+	case schemeGit:
+		return decodeGit(ref, attrs)
 	}
 	return nil, unsupportedSource(id)
 }
 
-// unsupportedSource says which kinds of sources there are not.
 func unsupportedSource(id string) error {
-	scheme, rest, _ := strings.Cut(id, "://")
-	switch scheme {
-	case schemeGit:
-		return &UnsupportedError{What: "a git repository as source (" + rest + ")", Reason: "not in this version"}
-	case schemeHTTP, schemeHTTPS:
-		return &UnsupportedError{What: "a URL as source (" + id + ")", Reason: "not in this version"}
-	}
 	return &UnsupportedError{What: fmt.Sprintf("the source %q", id)}
 }
 

@@ -13,9 +13,12 @@ import (
 // Env is what operations need from their surroundings. All of it is safe for concurrent use.
 type Env struct {
 	Images    Images
-	Locals    map[string]string // name of a local source to its directory
-	Isolation isolation.Backend
-	Secrets   Secrets
+	Downloads Downloads
+	// Repositories may be nil, as may Downloads, where nothing asks for them.
+	Repositories Repositories
+	Locals       map[string]string // name of a local source to its directory
+	Isolation    isolation.Backend
+	Secrets      Secrets
 	// Agents gives the socket of each ssh agent by its id.
 	Agents map[string]string
 	State  *state.Dir

@@ -11,7 +11,7 @@ import (
 
 // Op is one operation of the build graph. Ops are immutable values.
 //
-// The closed set: [Image], [Local], [File], [Exec], [Merge].
+// The closed set: [Image], [Local], [HTTP], [Git], [GitObjects], [File], [Exec], [Merge].
 type Op interface {
 	// Key is the cache key, by the rules of docs/cache.md: what the operation
 	// does, for which platform, to which inputs. It may read the inputs' trees, never

@@ -1,0 +1,199 @@
+package git
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing/transport"
+	gitproto "github.com/go-git/go-git/v5/plumbing/transport/git"
+	githttp "github.com/go-git/go-git/v5/plumbing/transport/http"
+	gitssh "github.com/go-git/go-git/v5/plumbing/transport/ssh"
+	"github.com/skeema/knownhosts"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+
+	"github.com/slipway-build/slipway/pkg/op"
+)
+
+// remote is a place that a repository is fetched from, with what opens it.
+type remote struct {
+	url string
+	git *op.Git // whose credentials and host keys count
+	// authorization is the value of a header for the server at url; "" for none.
+	authorization string
+}
+
+// remote finds the credentials for g.
+func (c *Client) remote(ctx context.Context, g *op.Git) (*remote, error) {
+	r := &remote{url: g.URL, git: g}
+	ep, err := r.endpoint()
+	if err != nil {
+		return nil, err
+	}
+	if ep.Protocol == "http" || ep.Protocol == "https" {
+		if r.authorization, err = c.authorization(ctx, g); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
+// sub is the remote of a submodule. Credentials go along only to what lies below the URL that they are
+// for, and among the repositories of github.com, as in BuildKit.
+func (r *remote) sub(address string) *remote {
+	s := &remote{url: address, git: r.git}
+	if within(scope(r.git.URL), address) {
+		s.authorization = r.authorization
+	}
+	return s
+}
+
+func scope(address string) string {
+	for _, prefix := range []string{"https://github.com/", "https://www.github.com/"} {
+		if strings.HasPrefix(address, prefix) {
+			return prefix
+		}
+	}
+	return strings.TrimSuffix(address, "/") + "/"
+}
+
+func within(scope, address string) bool { return strings.HasPrefix(address+"/", scope) }
+
+func (r *remote) endpoint() (*transport.Endpoint, error) {
+	ep, err := transport.NewEndpoint(r.url)
+	if err != nil {
+		return nil, fmt.Errorf("address of a git repository: %w", err)
+	}
+	switch ep.Protocol {
+	case "http", "https", "ssh", "git":
+		return ep, nil
+	}
+	return nil, fmt.Errorf("git repositories are not read over %q, only over https, http, ssh and git", ep.Protocol)
+}
+
+// session connects to the remote.
+func (c *Client) session(r *remote) (transport.UploadPackSession, error) {
+	ep, err := r.endpoint()
+	if err != nil {
+		return nil, err
+	}
+	switch ep.Protocol {
+	case "ssh":
+		auth, err := c.sshAuth(r, ep)
+		if err != nil {
+			return nil, err
+		}
+		return gitssh.NewClient(nil).NewUploadPackSession(ep, auth)
+	case "git":
+		return gitproto.DefaultClient.NewUploadPackSession(ep, nil)
+	}
+	client := c.opts.Registry.HTTPClient()
+	if r.authorization != "" {
+		u, err := url.Parse(r.url)
+		if err != nil {
+			return nil, err
+		}
+		client.Transport = &authorized{inner: client.Transport, scheme: u.Scheme, host: u.Host, value: r.authorization}
+	}
+	return githttp.NewClient(client).NewUploadPackSession(ep, nil)
+}
+
+// authorized gives credentials to one host and to no other, wherever it redirects to.
+type authorized struct {
+	inner               http.RoundTripper
+	scheme, host, value string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (a *authorized) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme == a.scheme && req.URL.Host == a.host {
+		req = req.Clone(req.Context())
+		req.Header.Set("Authorization", a.value)
+	}
+	return a.inner.RoundTrip(req)
+}
+
+// authorization is the value of the Authorization header that the secrets give, "" for none.
+func (c *Client) authorization(ctx context.Context, g *op.Git) (string, error) {
+	u, err := url.Parse(g.URL)
+	if err != nil {
+		return "", err
+	}
+	for _, suffix := range []string{"." + u.Host, ""} {
+		for _, kind := range []struct {
+			id    string
+			token bool
+		}{{g.AuthHeaderSecret, false}, {g.AuthTokenSecret, true}} {
+			if kind.id == "" {
+				continue
+			}
+			value, err := c.opts.Secrets.Secret(ctx, kind.id+suffix)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return "", fmt.Errorf("credentials: %w", err)
+			}
+			if kind.token {
+				return "basic " + base64.StdEncoding.EncodeToString([]byte("x-access-token:"+string(value))), nil
+			}
+			return string(value), nil
+		}
+	}
+	return "", nil
+}
+
+// sshAuth answers to the server with the keys of an agent, once the server's own key is known.
+func (c *Client) sshAuth(r *remote, ep *transport.Endpoint) (transport.AuthMethod, error) {
+	if r.git.KnownHosts == "" {
+		return nil, fmt.Errorf("the ssh host key of %s is not known, and could not be asked for", ep.Host)
+	}
+	known, err := c.knownHosts(r.git.KnownHosts)
+	if err != nil {
+		return nil, err
+	}
+	socket, ok := c.opts.Agents[r.git.Agent]
+	if !ok {
+		return nil, fmt.Errorf("there is no ssh agent %q: add --ssh %s", r.git.Agent, r.git.Agent)
+	}
+	user := ep.User
+	if user == "" {
+		user = "git"
+	}
+	port := ep.Port
+	if port == 0 {
+		port = gitssh.DefaultPort
+	}
+	auth := &gitssh.PublicKeysCallback{User: user, Callback: func() ([]ssh.Signer, error) {
+		// The connection lives as long as the signers, which the handshake needs.
+		conn, err := net.Dial("unix", socket)
+		if err != nil {
+			return nil, fmt.Errorf("ssh agent %q: %w", r.git.Agent, err)
+		}
+		return agent.NewClient(conn).Signers()
+	}}
+	auth.HostKeyCallback = known.HostKeyCallback()
+	auth.HostKeyAlgorithms = known.HostKeyAlgorithms(net.JoinHostPort(ep.Host, fmt.Sprint(port)))
+	return auth, nil
+}
+
+// knownHosts reads the text of a known_hosts file, which the library only does from a file.
+func (c *Client) knownHosts(text string) (_ *knownhosts.HostKeyDB, err error) {
+	f, err := c.opts.State.TempFile()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	if _, err := f.WriteString(text); err != nil {
+		return nil, err
+	}
+	return knownhosts.NewDB(f.Name())
+}
