@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
@@ -32,5 +33,30 @@ func TestSourceDateEpochInTheDockerfile(t *testing.T) {
 	p.opts.BuildArgs = map[string]string{"SOURCE_DATE_EPOCH": "5"}
 	if e := p.mustBuild(t).Platforms[0].Epoch; e == nil || e.Unix() != 5 {
 		t.Errorf("epoch %v: the build argument does not win", e)
+	}
+}
+
+// The time can be that of a context; a directory has none.
+func TestSourceDateEpochOfADirectory(t *testing.T) {
+	p := newProject("FROM scratch\nCOPY a /\n")
+	p.opts.BuildArgs = map[string]string{"SOURCE_DATE_EPOCH": "context"}
+	if e := p.mustBuild(t).Platforms[0].Epoch; e != nil {
+		t.Errorf("epoch %v", e)
+	}
+	p.opts.BuildArgs["SOURCE_DATE_EPOCH"] = "nothing"
+	if _, err := p.build(t.Context()); err == nil {
+		t.Error("what is neither number nor context is accepted")
+	}
+}
+
+func TestAttestationsAreRefused(t *testing.T) {
+	for _, name := range []string{"BUILDKIT_ATTEST_SBOM", "BUILDKIT_ATTEST_PROVENANCE"} {
+		p := newProject("FROM scratch\n")
+		p.opts.BuildArgs = map[string]string{name: "true"}
+		_, err := p.build(t.Context())
+		var unsupported *UnsupportedError
+		if !errors.As(err, &unsupported) || len(p.images.asked) > 0 {
+			t.Errorf("%s: %v, images looked up: %q", name, err, p.images.asked)
+		}
 	}
 }

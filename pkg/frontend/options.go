@@ -78,8 +78,13 @@ func (o *Options) frontendOpts() (map[string]string, error) {
 			return nil, &UnsupportedError{What: fmt.Sprintf("frontend option %q", k)}
 		}
 	}
-	for k, v := range o.BuildArgs {
-		m["build-arg:"+k] = v
+	for _, k := range slices.Sorted(maps.Keys(o.BuildArgs)) {
+		// The frontend would pull a scanner for an SBOM, and leave provenance to whoever
+		// calls it.
+		if strings.HasPrefix(k, "BUILDKIT_ATTEST_") {
+			return nil, &UnsupportedError{What: "the build argument " + k, Reason: "there are no attestations in this version"}
+		}
+		m["build-arg:"+k] = o.BuildArgs[k]
 	}
 	for k, v := range o.Labels {
 		m["label:"+k] = v
