@@ -145,11 +145,14 @@ func (s *session) openInputs(ctx context.Context) error {
 // startSolver starts what executes the graph.
 func (s *session) startSolver(ctx context.Context) {
 	s.env = &op.Env{
-		Images: s.client, Downloads: s.downloads(), Repositories: s.repositories(), Locals: s.plan.locals, Isolation: s.backend,
+		Images: s.client, Downloads: s.downloads(), Repositories: s.repositories(), Locals: s.plan.locals,
 		Secrets: s.secrets, Agents: s.Agents, State: s.state, Now: s.now,
 		AllowInsecure: slices.Contains(s.Allow, allowInsecure),
 		// Who asks for it on the command line allows it, as with docker buildx.
 		AllowHostNetwork: slices.Contains(s.Allow, hostNetwork) || s.Network == "host",
+	}
+	if s.backend != nil { // nil where nothing is going to be executed
+		s.env.Isolation = s.backend
 	}
 	executor := s.meter.Observe(s.display.Observe(solve.Memoizing(solve.Locating(solve.Ops{Env: s.env}))))
 	s.solver = solve.New(ctx, executor)
