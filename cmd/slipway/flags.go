@@ -84,7 +84,14 @@ func runFlags() []cli.Flag {
 		&cli.StringFlag{Category: category, Name: "network", Usage: "of RUN: default, none or host"},
 		&cli.StringFlag{Category: category, Name: "shm-size", Usage: "`SIZE` of /dev/shm, as 128m"},
 		&cli.StringSliceFlag{Category: category, Name: "ulimit", Usage: "`NAME=SOFT[:HARD]`"},
-		&cli.StringFlag{Category: category, Name: "cgroup-parent", Usage: "`CGROUP` for RUN, where cgroups are writable"},
+		&cli.StringFlag{Category: category, Name: "cgroup-parent", Usage: "`CGROUP` for RUN, where cgroups are writable, as for the limits below"},
+		&cli.StringFlag{Category: category, Name: "memory", Aliases: []string{"m"}, Usage: "`SIZE` of memory that a RUN may use, as 2g"},
+		&cli.StringFlag{Category: category, Name: "memory-swap", Usage: "`SIZE` of memory and swap together; -1 for any swap"},
+		&cli.Uint64Flag{Category: category, Name: "cpu-shares", Usage: "relative weight `N` of a RUN; 1024 is usual"},
+		&cli.Uint64Flag{Category: category, Name: "cpu-period", Usage: "`MICROSECONDS` to which --cpu-quota refers (default: 100000)"},
+		&cli.Int64Flag{Category: category, Name: "cpu-quota", Usage: "`MICROSECONDS` of processor time in each period"},
+		&cli.StringFlag{Category: category, Name: "cpuset-cpus", Usage: "`LIST` of processors for RUN, as 0-3,5"},
+		&cli.StringFlag{Category: category, Name: "cpuset-mems", Usage: "`LIST` of memory nodes for RUN"},
 	}
 }
 

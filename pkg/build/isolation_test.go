@@ -68,6 +68,18 @@ func TestLazyBackend(t *testing.T) {
 	}
 }
 
+// The choice is told in the log of a RUN, also if it was made before any.
+func TestChoiceBeforeTheFirstRun(t *testing.T) {
+	l := &lazyBackend{candidates: []candidate{works("a")}, why: "asked for"}
+	if _, err := l.get(nil); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	if _, err := l.get(&log); err != nil || log.String() != "isolation: a (asked for)\n" {
+		t.Errorf("the log is %q (%v)", log.String(), err)
+	}
+}
+
 func errorText(err error) string {
 	if err == nil {
 		return ""

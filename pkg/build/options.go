@@ -46,15 +46,22 @@ type Options struct {
 	Compression      string
 	CompressionLevel *int // nil for the algorithm's default
 
-	Isolation    string
-	StateDir     string
-	Secrets      []secret.Spec
-	Agents       map[string]string // ssh agents: id to socket
-	AddHosts     []string
-	Network      string
-	ShmSize      string
-	Ulimits      []string
-	CgroupParent string
+	Isolation string
+	StateDir  string
+	Secrets   []secret.Spec
+	Agents    map[string]string // ssh agents: id to socket
+	AddHosts  []string
+	Network   string
+	ShmSize   string
+	Ulimits   []string
+	// Limits of RUN, which take a writable control group.
+	CgroupParent       string
+	Memory, MemorySwap string
+	CPUShares          uint64
+	CPUPeriod          uint64 // microseconds
+	CPUQuota           int64  // microseconds
+	CPUSetCPUs         string
+	CPUSetMems         string
 	// Allow lists what a Dockerfile may ask for beyond the usual: "security.insecure" and
 	// "network.host".
 	Allow []string

@@ -1,6 +1,7 @@
 package build
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -58,7 +59,39 @@ func (o *Options) frontendOptions(dockerfile string) (frontend.Options, error) {
 			return f, fmt.Errorf("shm size %q is not a size in bytes, as 128m", o.ShmSize)
 		}
 	}
-	return f, nil
+	f.Resources, err = o.resources()
+	return f, err
+}
+
+// resources are the limits of RUN.
+func (o *Options) resources() (isolation.Resources, error) {
+	r := isolation.Resources{
+		CPUShares: o.CPUShares, CPUPeriod: o.CPUPeriod, CPUQuota: o.CPUQuota,
+		CPUSetCPUs: o.CPUSetCPUs, CPUSetMems: o.CPUSetMems,
+	}
+	var err error
+	if o.Memory != "" {
+		if r.Memory, err = units.RAMInBytes(o.Memory); err != nil || r.Memory <= 0 {
+			return r, fmt.Errorf("memory %q is not a size in bytes, as 2g", o.Memory)
+		}
+	}
+	switch o.MemorySwap {
+	case "":
+		return r, nil
+	case "-1":
+		r.MemorySwap = -1
+	default:
+		if r.MemorySwap, err = units.RAMInBytes(o.MemorySwap); err != nil || r.MemorySwap <= 0 {
+			return r, fmt.Errorf("memory and swap %q are not a size in bytes, as 4g, nor -1", o.MemorySwap)
+		}
+	}
+	if r.Memory == 0 {
+		return r, errors.New("--memory-swap is the size of memory and swap together: give --memory, too")
+	}
+	if r.MemorySwap > 0 && r.MemorySwap < r.Memory {
+		return r, fmt.Errorf("--memory-swap %s is less than --memory %s, but it is the size of both together", o.MemorySwap, o.Memory)
+	}
+	return r, nil
 }
 
 func parsePlatforms(values []string) ([]op.Platform, error) {

@@ -35,6 +35,12 @@ func TestFrontendOptionsRefuseNonsense(t *testing.T) {
 		"unknown ulimit":    {Ulimits: []string{"files=1"}},
 		"platform":          {Platforms: []string{"linux/amd64/v1/v2"}},
 		"host":              {AddHosts: []string{"x"}},
+		"memory":            {Memory: "much"},
+		"no memory":         {Memory: "0"},
+		"swap":              {Memory: "1g", MemorySwap: "much"},
+		"negative swap":     {Memory: "1g", MemorySwap: "-2"},
+		"swap alone":        {MemorySwap: "1g"},
+		"less than memory":  {Memory: "2g", MemorySwap: "1g"},
 	} {
 		if _, err := o.frontendOptions("Dockerfile"); err == nil {
 			t.Errorf("%s: no error", name)
@@ -46,6 +52,7 @@ func TestFrontendOptions(t *testing.T) {
 	o := Options{
 		ShmSize: "128m", Ulimits: []string{"nofile=10:20"}, Platforms: []string{"linux/arm64"},
 		Network: "none", BuildArgs: map[string]string{"A": "1"},
+		Memory: "1g", MemorySwap: "-1", CPUShares: 2, CPUPeriod: 3, CPUQuota: 4, CPUSetCPUs: "0-1", CPUSetMems: "0",
 	}
 	f, err := o.frontendOptions("x.Dockerfile")
 	if err != nil {
@@ -56,6 +63,11 @@ func TestFrontendOptions(t *testing.T) {
 	}
 	if want := []isolation.Ulimit{{Name: "nofile", Soft: 10, Hard: 20}}; !reflect.DeepEqual(f.Ulimits, want) {
 		t.Errorf("ulimits %v, want %v", f.Ulimits, want)
+	}
+	if want := (isolation.Resources{
+		Memory: 1 << 30, MemorySwap: -1, CPUShares: 2, CPUPeriod: 3, CPUQuota: 4, CPUSetCPUs: "0-1", CPUSetMems: "0",
+	}); f.Resources != want {
+		t.Errorf("resources %+v, want %+v", f.Resources, want)
 	}
 	if len(f.Platforms) != 1 || f.Platforms[0].String() != "linux/arm64" {
 		t.Errorf("platforms %v", f.Platforms)

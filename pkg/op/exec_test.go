@@ -180,12 +180,12 @@ func TestExecMounts(t *testing.T) {
 }
 
 func TestExecMissingSecretAndAgent(t *testing.T) {
-	for want, m := range map[string]op.ExecMount{
-		`secret "s" is required`:    {Type: isolation.MountSecret, Dest: "/s", Input: -1, SecretID: "s"},
-		`ssh agent "a" is required`: {Type: isolation.MountSSH, Dest: "/a", Input: -1, SecretID: "a"},
+	for want, e := range map[string]op.Exec{
+		`secret "s" is required`:    {Mounts: []op.ExecMount{root, {Type: isolation.MountSecret, Dest: "/s", Input: -1, SecretID: "s"}}},
+		`ssh agent "a" is required`: {Mounts: []op.ExecMount{root, {Type: isolation.MountSSH, Dest: "/a", Input: -1, SecretID: "a"}}},
+		`secret "e" is required`:    {Mounts: []op.ExecMount{root}, SecretEnv: []op.SecretEnv{{ID: "e", Name: "E"}}},
 	} {
 		b := &backend{}
-		e := op.Exec{Mounts: []op.ExecMount{root, m}}
 		_, err := e.Run(t.Context(), environment(t, b), []op.Input{input(nil, "scratch")})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want an error with %q", err, want)

@@ -25,7 +25,7 @@ func (b *Backend) Check(p *isolation.Process) error {
 			return err
 		}
 	}
-	return nil
+	return host.CheckCgroup(Name, p)
 }
 
 // checkPod refuses what is the pod's and cannot be another process's own.
@@ -33,8 +33,6 @@ func (b *Backend) checkPod(p *isolation.Process) error {
 	switch {
 	case p.Network == isolation.NetworkNone:
 		return b.unsupported("RUN --network=none", "the process runs in the pod's own namespaces, and a network namespace cannot be made without them")
-	case p.CgroupParent != "", p.Resources != nil && *p.Resources != (isolation.Resources{}):
-		return b.unsupported("limiting memory or processors of RUN", "the pod's cgroups are the cluster's to set: set resources.limits of the pod instead")
 	}
 	if p.Hostname != "" {
 		name, err := os.Hostname()

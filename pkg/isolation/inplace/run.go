@@ -253,21 +253,27 @@ func (r *run) occupy(ctx context.Context) (err error) {
 	if ctx.Err() != nil {
 		return context.Cause(ctx) // started, it could be faster than its end
 	}
+	group, err := host.NewCgroup(Name, p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, group.Remove()) }()
 	kills := host.OOMKills()
 	report, err := supervisor.Spawn(ctx, spec, &supervisor.Options{
 		Name: child.Name, Dir: "/",
 		// So that nobody takes the root while processes of a builder that was killed are still
 		// in it.
-		Files: []*os.File{r.backend.lock},
-		Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr,
+		Files:   []*os.File{r.backend.lock},
+		Started: group.Add,
+		Stdin:   p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr,
 	})
 	if err != nil {
-		return err
+		return group.Explain(p.Args, err)
 	}
 	if err := r.noteHostname(); err != nil {
 		return err
 	}
-	return report.Err(p.Args, host.OOMKills() > kills)
+	return report.Err(p.Args, host.OOMKills() > kills || group.OOMKills() > 0)
 }
 
 // makeCwd makes the working directory, which becomes part of the layer.

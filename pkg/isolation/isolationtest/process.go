@@ -157,10 +157,6 @@ func endCases() []testCase {
 			name: "relative working directory", script: ":", fails: func(*testing.T, error) {},
 			edit: func(_ *testing.T, p *isolation.Process) { p.Cwd = "data" },
 		},
-		{
-			name: "cgroup that nobody can set", script: ":", fails: unsupported,
-			edit: func(_ *testing.T, p *isolation.Process) { p.CgroupParent = "/elsewhere" },
-		},
 	}
 }
 

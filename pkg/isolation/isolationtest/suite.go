@@ -51,6 +51,7 @@ func Run(t *testing.T, b isolation.Backend, limits Limits) {
 			}
 		})
 	}
+	t.Run("Cgroups", s.cgroups)
 	t.Run("Stacks", s.stacks)
 	t.Run("Lifetime", s.lifetime)
 }

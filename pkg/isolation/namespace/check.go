@@ -23,7 +23,7 @@ func (b *Backend) Check(p *isolation.Process) error {
 	if err := b.checkUser(p); err != nil {
 		return err
 	}
-	return b.checkCgroup(p)
+	return host.CheckCgroup(Name, p)
 }
 
 func (b *Backend) checkUser(p *isolation.Process) error {
@@ -34,17 +34,6 @@ func (b *Backend) checkUser(p *isolation.Process) error {
 	}
 	if !maps(b.mode.uids, p.User.UID) {
 		return b.unsupported(fmt.Sprintf("RUN with user %d", p.User.UID), "the pod's user namespace has no such user")
-	}
-	return nil
-}
-
-func (b *Backend) checkCgroup(p *isolation.Process) error {
-	const reason = "the pod's cgroups are the cluster's to set, and are not writable here: set resources.limits of the pod instead"
-	if p.CgroupParent != "" {
-		return b.unsupported("--cgroup-parent", reason)
-	}
-	if p.Resources != nil && *p.Resources != (isolation.Resources{}) {
-		return b.unsupported("limiting memory or processors of RUN", reason)
 	}
 	return nil
 }

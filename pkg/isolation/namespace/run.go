@@ -76,19 +76,29 @@ func (r *run) do(ctx context.Context, limits []supervisor.Rlimit) (*isolation.Ch
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx) // started, it could be faster than its end
 	}
-	kills := host.OOMKills()
-	p := r.process
-	report, err := spawn(ctx, r.backend.mode, &r.spec, &supervisor.Options{
-		Dir: r.backend.dir, Attr: syscall.SysProcAttr{Cloneflags: flags},
-		Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr,
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := report.Err(p.Args, host.OOMKills() > kills); err != nil {
+	if err := r.execute(ctx, flags); err != nil {
 		return nil, err
 	}
 	return r.collect(ctx)
+}
+
+// execute runs the process in its own control group, if it asks for one.
+func (r *run) execute(ctx context.Context, flags uintptr) (err error) {
+	p := r.process
+	group, err := host.NewCgroup(Name, p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, group.Remove()) }()
+	kills := host.OOMKills()
+	report, err := spawn(ctx, r.backend.mode, &r.spec, &supervisor.Options{
+		Dir: r.backend.dir, Attr: syscall.SysProcAttr{Cloneflags: flags}, Started: group.Add,
+		Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr,
+	})
+	if err != nil {
+		return group.Explain(p.Args, err)
+	}
+	return report.Err(p.Args, host.OOMKills() > kills || group.OOMKills() > 0)
 }
 
 // prepare unpacks what is needed and writes the instructions.

@@ -23,6 +23,9 @@ type Options struct {
 	Attr  syscall.SysProcAttr // Setsid is added
 	Files []*os.File          // what it holds open beside its pipes, which the command never gets
 
+	// Started, if set, is called with the process's id while it waits for its instructions.
+	Started func(pid int) error
+
 	// Those of the command. Stdin may be nil for an empty one; output without a writer is
 	// discarded.
 	Stdin          io.Reader
@@ -73,7 +76,7 @@ func Spawn(ctx context.Context, spec any, o *Options) (*Report, error) {
 	if err != nil {
 		return nil, &StartError{err}
 	}
-	report, err := converse(ctx, cmd, spec, specW, reportR)
+	report, err := o.serve(ctx, cmd, spec, specW, reportR)
 	waitErr := cmd.Wait()
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
@@ -126,6 +129,16 @@ func feed(cmd *exec.Cmd, r io.Reader) (done func(), err error) {
 		_ = pr.Close()
 		_ = pw.Close()
 	}, nil
+}
+
+// serve calls Started and then does what spec says. Without instructions, the process ends.
+func (o *Options) serve(ctx context.Context, cmd *exec.Cmd, spec any, to io.WriteCloser, from io.Reader) (*Report, error) {
+	if o.Started != nil {
+		if err := o.Started(cmd.Process.Pid); err != nil {
+			return nil, errors.Join(err, to.Close())
+		}
+	}
+	return converse(ctx, cmd, spec, to, from)
 }
 
 // converse sends spec and waits for the report. When ctx ends first, the process is told to stop
