@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -83,8 +84,11 @@ type session struct {
 // open checks the options, as far as possible before anything is touched, and opens what the
 // build needs.
 func (s *session) open(ctx context.Context) error {
-	if err := s.checkContext(); err != nil {
-		return &UsageError{err}
+	kind := s.contextKind()
+	if kind == contextDirectory {
+		if err := s.checkContext(); err != nil {
+			return &UsageError{err}
+		}
 	}
 	var err error
 	if s.plan, err = newPlan(&s.Options); err != nil {
@@ -101,14 +105,14 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, s.state.Close)
-	dockerfileDir, dockerfile, err := s.dockerfile(func() (string, error) { return s.state.TempDir("dockerfile-") })
+	from, err := s.source(kind, func() (string, error) { return s.state.TempDir("context-") })
 	if err != nil {
 		return &UsageError{err}
 	}
-	if s.plan.frontend, err = s.frontendOptions(dockerfile); err != nil {
+	if s.plan.frontend, err = s.frontendOptions(from.dockerfile); err != nil {
 		return &UsageError{err}
 	}
-	s.plan.frontend.Contexts = s.plan.contexts
+	s.plan.frontend.Contexts, s.plan.frontend.Extra = s.plan.contexts, from.extra
 	if err := s.show(); err != nil {
 		return err
 	}
@@ -125,9 +129,9 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, s.backend.Close)
-	s.plan.locals["context"], s.plan.locals["dockerfile"] = s.Context, dockerfileDir
+	maps.Copy(s.plan.locals, from.locals)
 	env := &op.Env{
-		Images: s.client, Downloads: s.downloads(), Repositories: s.repositories(), Locals: s.plan.locals, Isolation: s.backend,
+		Images: s.client, Downloads: s.downloads(from.archives), Repositories: s.repositories(), Locals: s.plan.locals, Isolation: s.backend,
 		Secrets: s.secrets, Agents: s.Agents, State: s.state, Now: s.now,
 		AllowInsecure: slices.Contains(s.Allow, allowInsecure),
 	}
@@ -160,9 +164,10 @@ func (s *session) connect(ctx context.Context) (err error) {
 }
 
 // downloads prepares the client for files from web servers.
-func (s *session) downloads() *download.Client {
+func (s *session) downloads(archives map[string]string) *download.Client {
 	return download.New(download.Options{
 		Registry: s.client, UserAgent: s.Registry.UserAgent, Secrets: s.secrets, State: s.state,
+		Local: archives,
 	})
 }
 
