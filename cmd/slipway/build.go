@@ -100,7 +100,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 	}
 	var err error
 	for _, set := range []func() error{
-		func() error { o.Context, err = contextDir(c); return err },
+		func() error { o.Context, err = contextOf(c); return err },
 		func() error { o.BuildArgs, err = buildArgs(c.StringSlice("build-arg")); return err },
 		func() error { o.Labels, err = pairs("label", c.StringSlice("label"), false); return err },
 		func() error {
@@ -128,8 +128,9 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 	return o, nil
 }
 
-// contextDir is the directory given as argument or with --context; Kaniko's dir:// form works too.
-func contextDir(c *cli.Context) (string, error) {
+// contextOf is the context given as argument or with --context; Kaniko's dir:// form of directories
+// works too.
+func contextOf(c *cli.Context) (string, error) {
 	if c.NArg() > 1 {
 		return "", fmt.Errorf("there is one build context, not %d: %s", c.NArg(), strings.Join(c.Args().Slice(), " "))
 	}
@@ -143,14 +144,12 @@ func contextDir(c *cli.Context) (string, error) {
 	if dir == "" {
 		dir = "."
 	}
-	if scheme, rest, ok := strings.Cut(dir, "://"); ok {
-		if scheme != "dir" {
-			return "", fmt.Errorf("build context %s: contexts of kind %s:// are not supported yet, only directories", dir, scheme)
-		}
+	switch scheme, rest, _ := strings.Cut(dir, "://"); {
+	case !strings.Contains(dir, "://"):
+	case scheme == "dir":
 		dir = rest
-	}
-	if dir == "-" {
-		return "", fmt.Errorf("a build context on standard input is not supported yet, only directories")
+	case !slices.Contains([]string{"http", "https", "ssh", "tar"}, scheme):
+		return "", fmt.Errorf("build context %s: contexts of kind %s:// are not supported yet", dir, scheme)
 	}
 	return dir, nil
 }

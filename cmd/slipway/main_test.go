@@ -109,7 +109,6 @@ func TestBuildOptionErrors(t *testing.T) {
 		"one build context":  {"a", "b"},
 		"given twice":        {"-c", "a", "b"},
 		"s3://":              {"-c", "s3://bucket/x"},
-		"standard input":     {"-"},
 		"not of the form":    {"--build-context", "x"},
 		"number of seconds":  {"--source-date-epoch", "yesterday"},
 		"exclude each other": {"--push", "--no-push"},
@@ -148,6 +147,18 @@ func TestExitCode(t *testing.T) {
 	} {
 		if got := exitCode(c.ctx, c.err); got != c.want {
 			t.Errorf("%s: exit code %d, want %d", name, got, c.want)
+		}
+	}
+}
+
+func TestContextArgument(t *testing.T) {
+	for arg, want := range map[string]string{
+		"": ".", "-": "-", "x": "x", "dir://x": "x", "tar://x.tar.gz": "tar://x.tar.gz",
+		"https://example.com/a.git#b:c": "https://example.com/a.git#b:c", "git@example.com:a.git": "git@example.com:a.git",
+	} {
+		o, err := options(t, arg)
+		if err != nil || o.Context != want {
+			t.Errorf("%s: got %q, %v, want %q", arg, o.Context, err, want)
 		}
 	}
 }

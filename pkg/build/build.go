@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -66,18 +67,20 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 // session is one build.
 type session struct {
 	Options
-	now     time.Time
-	plan    *plan
-	outputs []target
-	state   *state.Dir
-	display *progress.Display
-	client  *registry.Client
-	backend *lazyBackend
-	env     *op.Env
-	secrets *secret.Store
-	solver  *solve.Solver
-	meter   *progress.Meter
-	closers []func() error
+	now  time.Time
+	plan *plan
+	// archives are files of this machine by the URLs that stand for them.
+	archives map[string]string
+	outputs  []target
+	state    *state.Dir
+	display  *progress.Display
+	client   *registry.Client
+	backend  *lazyBackend
+	env      *op.Env
+	secrets  *secret.Store
+	solver   *solve.Solver
+	meter    *progress.Meter
+	closers  []func() error
 }
 
 // open checks the options, as far as possible before anything is touched, and opens what the
@@ -106,8 +109,10 @@ func (s *session) open(ctx context.Context) error {
 
 // check checks what can be checked without touching anything.
 func (s *session) check() error {
-	if err := s.checkContext(); err != nil {
-		return err
+	if s.contextKind() == contextDirectory {
+		if err := s.checkContext(); err != nil {
+			return err
+		}
 	}
 	var err error
 	s.plan, err = newPlan(&s.Options)
@@ -124,15 +129,16 @@ func (s *session) openInputs(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, s.state.Close)
-	dockerfileDir, dockerfile, err := s.dockerfile(func() (string, error) { return s.state.TempDir("dockerfile-") })
+	from, err := s.source(s.contextKind(), func() (string, error) { return s.state.TempDir("context-") })
 	if err != nil {
 		return &UsageError{err}
 	}
-	if s.plan.frontend, err = s.frontendOptions(dockerfile); err != nil {
+	if s.plan.frontend, err = s.frontendOptions(from.dockerfile); err != nil {
 		return &UsageError{err}
 	}
-	s.plan.frontend.Contexts = s.plan.contexts
-	s.plan.locals["context"], s.plan.locals["dockerfile"] = s.Context, dockerfileDir
+	s.plan.frontend.Contexts, s.plan.frontend.Extra = s.plan.contexts, from.extra
+	maps.Copy(s.plan.locals, from.locals)
+	s.archives = from.archives
 	if err := s.show(); err != nil {
 		return err
 	}
@@ -145,7 +151,7 @@ func (s *session) openInputs(ctx context.Context) error {
 // startSolver starts what executes the graph.
 func (s *session) startSolver(ctx context.Context) {
 	s.env = &op.Env{
-		Images: s.client, Downloads: s.downloads(), Repositories: s.repositories(), Locals: s.plan.locals,
+		Images: s.client, Downloads: s.downloads(s.archives), Repositories: s.repositories(), Locals: s.plan.locals,
 		Secrets: s.secrets, Agents: s.Agents, State: s.state, Now: s.now,
 		AllowInsecure: slices.Contains(s.Allow, allowInsecure),
 		// Who asks for it on the command line allows it, as with docker buildx.
@@ -182,9 +188,10 @@ func (s *session) connect(ctx context.Context) (err error) {
 }
 
 // downloads prepares the client for files from web servers.
-func (s *session) downloads() *download.Client {
+func (s *session) downloads(archives map[string]string) *download.Client {
 	return download.New(download.Options{
 		Registry: s.client, UserAgent: s.Registry.UserAgent, Secrets: s.secrets, State: s.state,
+		Local: archives,
 	})
 }
 

@@ -19,7 +19,8 @@ import (
 // Options say what to build and where it goes. The strings are those of the command line flags
 // of the same name; docs/build.md describes each.
 type Options struct {
-	Context string // directory
+	// Context is a directory, a URL, a git repository, "tar://PATH", or "-" for Stdin.
+	Context string
 	// ContextSubPath is the directory below Context that is the build context, "" for all of it.
 	ContextSubPath string
 	wholeContext   string // Context before ContextSubPath was appended

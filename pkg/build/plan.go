@@ -108,6 +108,8 @@ func (p *plan) addContext(name, value string) error {
 	case hasScheme && scheme != "dir":
 		// The frontend knows these; what of them can't be built is refused there.
 		p.contexts[name] = value
+	case !hasScheme && !isDir(value) && frontend.IsRemoteContext(value): // git@host:path
+		p.contexts[name] = value
 	default:
 		if hasScheme {
 			value = rest
@@ -120,6 +122,11 @@ func (p *plan) addContext(name, value string) error {
 		p.contexts[name] = "local:" + name
 	}
 	return nil
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // addLayout takes PATH[:TAG][@DIGEST].

@@ -71,11 +71,11 @@ func (c *Client) Download(ctx context.Context, h *op.HTTP) (*op.Download, error)
 	c.mu.Unlock()
 	if d == nil {
 		if d, err = c.get(ctx, h, u); err != nil {
-			return nil, sourceError(h, err)
+			return nil, sourceError(c.name(h), err)
 		}
 	}
 	if !h.Sum.IsZero() && d.Sum != h.Sum {
-		return nil, sourceError(h, fmt.Errorf("the content has the digest sha256:%x instead of sha256:%x", d.Sum, h.Sum))
+		return nil, sourceError(c.name(h), fmt.Errorf("the content has the digest sha256:%x instead of sha256:%x", d.Sum, h.Sum))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,8 +83,16 @@ func (c *Client) Download(ctx context.Context, h *op.HTTP) (*op.Download, error)
 	return d, nil
 }
 
+// name is what a user knows the source by.
+func (c *Client) name(h *op.HTTP) string {
+	if path, ok := c.opts.Local[h.URL]; ok {
+		return path
+	}
+	return op.RedactURL(h.URL)
+}
+
 // sourceError says of which source err is.
-func sourceError(h *op.HTTP, err error) error {
+func sourceError(name string, err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -98,7 +106,7 @@ func sourceError(h *op.HTTP, err error) error {
 	if errors.As(err, &status) {
 		passing = registry.PassingStatus(status.code)
 	}
-	return &op.SourceError{Source: op.RedactURL(h.URL), Passing: passing, Err: err}
+	return &op.SourceError{Source: name, Passing: passing, Err: err}
 }
 
 // get fetches a file, or finds that the kept one will do.

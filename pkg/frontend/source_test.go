@@ -75,8 +75,8 @@ func TestAddGit(t *testing.T) {
 		"--keep-git-dir --checksum=abc123 http://u@example.com/b.git#v1:sub/dir /": func(g *op.Git) {
 			g.URL, g.Ref, g.Subdir, g.KeepGitDir, g.Checksum = "http://u@example.com/b.git", "v1", "sub/dir", true, "abc123"
 		},
-		"https://example.com/b.git?tag=v1&submodules=false&mtime=commit&subdir=x /": func(g *op.Git) {
-			g.URL, g.Ref, g.Subdir, g.SkipSubmodules, g.CommitTime = "https://example.com/b.git", "refs/tags/v1", "x", true, true
+		"https://example.com/b.git?tag=v1&submodules=false&subdir=x /": func(g *op.Git) {
+			g.URL, g.Ref, g.Subdir, g.SkipSubmodules = "https://example.com/b.git", "refs/tags/v1", "x", true
 		},
 		"https://example.com/b.git?branch=b&fetch-by-commit&commit=abcd /": func(g *op.Git) {
 			g.URL, g.Ref, g.ByCommit, g.Checksum = "https://example.com/b.git", "refs/heads/b", true, "abcd"

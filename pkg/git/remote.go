@@ -181,7 +181,7 @@ func (c *Client) sshAuth(r *remote, ep *transport.Endpoint) (transport.AuthMetho
 		return agent.NewClient(conn).Signers()
 	}}
 	auth.HostKeyCallback = known.HostKeyCallback()
-	auth.HostKeyAlgorithms = known.HostKeyAlgorithms(net.JoinHostPort(ep.Host, fmt.Sprint(port)))
+	auth.HostKeyAlgorithms = known.HostKeyAlgorithms(net.JoinHostPort(strings.Trim(ep.Host, "[]"), fmt.Sprint(port)))
 	return auth, nil
 }
 

@@ -71,7 +71,11 @@ func RedactURL(address string) string {
 	if err != nil || u.Host == "" {
 		return address
 	}
-	if u.User != nil {
+	switch {
+	case u.User == nil:
+	case u.Scheme == "ssh": // whose user is no secret
+		u.User = url.User(u.User.Username())
+	default:
 		u.User = url.User("xxxxx")
 	}
 	if u.RawQuery != "" {

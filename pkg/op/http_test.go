@@ -20,6 +20,21 @@ func (d downloads) Download(_ context.Context, h *op.HTTP) (*op.Download, error)
 	return &f, nil
 }
 
+func TestRedactURL(t *testing.T) {
+	for in, want := range map[string]string{
+		"https://example.com/a#b":         "https://example.com/a#b",
+		"https://token@example.com/a":     "https://xxxxx@example.com/a",
+		"https://u:p@example.com/a?k=v":   "https://xxxxx@example.com/a?xxxxx",
+		"ssh://git:p@example.com/a":       "ssh://git@example.com/a",
+		"git@example.com:a/b.git":         "git@example.com:a/b.git",
+		"https://example.com/a%2fb?x=%zz": "https://example.com/a%2fb?xxxxx",
+	} {
+		if got := op.RedactURL(in); got != want {
+			t.Errorf("%s: got %s, want %s", in, got, want)
+		}
+	}
+}
+
 func TestHTTP(t *testing.T) {
 	modified := time.Date(2025, 5, 5, 5, 5, 5, 0, time.UTC)
 	env := &op.Env{Downloads: downloads{"http://a/x": {Name: "x", ModTime: modified}, "http://b/x": {Name: "x"}, "http://a/y": {Name: "y"}}}

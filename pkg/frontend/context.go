@@ -1,0 +1,22 @@
+package frontend
+
+import (
+	"strings"
+
+	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
+	"github.com/moby/buildkit/util/archiveutil"
+)
+
+// IsRemoteContext reports whether a context is a URL or a git repository by the frontend's rules, so
+// that it is given to the frontend rather than looked for on this machine.
+func IsRemoteContext(context string) bool {
+	if strings.HasPrefix(context, "http://") || strings.HasPrefix(context, "https://") {
+		return true
+	}
+	_, isGit, _ := dfgitutil.ParseGitRef(context) // what is wrong with it the frontend will say
+	return isGit
+}
+
+// IsArchive reports whether a file that begins with head is an archive by the frontend's rules: then a
+// context is unpacked, and else taken for a Dockerfile. 1024 bytes are enough.
+func IsArchive(head []byte) bool { return archiveutil.IsArchive(head) }
