@@ -116,7 +116,7 @@ func (c *Client) get(ctx context.Context, h *op.HTTP, u *url.URL) (*op.Download,
 	}
 	kept := c.recall(h)
 	if kept != nil && !h.Sum.IsZero() && kept.sum == h.Sum {
-		return c.kept(h, u, kept)
+		return c.kept(h, u, kept), nil
 	}
 	var (
 		d       *op.Download
@@ -151,7 +151,7 @@ func (c *Client) request(ctx context.Context, h *op.HTTP, u *url.URL, kept *reco
 	defer func() { err = errors.Join(err, resp.Body.Close()) }()
 	switch {
 	case kept != nil && unchanged(resp, kept):
-		return c.kept(h, u, kept)
+		return c.kept(h, u, kept), nil
 	case resp.StatusCode/100 != 2:
 		return nil, &statusError{resp.StatusCode, resp.Status}
 	}
@@ -162,7 +162,7 @@ func (c *Client) request(ctx context.Context, h *op.HTTP, u *url.URL, kept *reco
 	if err := c.remember(h, r); err != nil {
 		return nil, err
 	}
-	return c.kept(h, u, r)
+	return c.kept(h, u, r), nil
 }
 
 // unchanged reports whether the server has what is kept. Some servers give tags and do not heed
@@ -220,11 +220,11 @@ func ignoreAbsence(err error) error {
 }
 
 // kept is the download whose content lies in the state directory.
-func (c *Client) kept(h *op.HTTP, u *url.URL, r *record) (*op.Download, error) {
+func (c *Client) kept(h *op.HTTP, u *url.URL, r *record) *op.Download {
 	return &op.Download{
 		Name: fileName(h.Filename, r.Disposition, u), Size: r.Size, Sum: r.sum,
 		ModTime: r.modTime(), Content: content{c.opts.State, hex.EncodeToString(r.sum[:])},
-	}, nil
+	}
 }
 
 // local is a file of this machine. It is copied, so that what the build reads of it does not change.
@@ -238,7 +238,7 @@ func (c *Client) local(h *op.HTTP, u *url.URL, path string) (_ *op.Download, err
 	if r.sum, r.Size, err = c.keep(f); err != nil {
 		return nil, err
 	}
-	return c.kept(h, u, r)
+	return c.kept(h, u, r), nil
 }
 
 // content is an object of the state directory.

@@ -47,8 +47,11 @@ func (c *Client) fetch(ctx context.Context, r *remote, hash plumbing.Hash, repo 
 	if mayWant(refs, hash) && refs.Capabilities.Supports(capability.Shallow) {
 		err = receive(ctx, s, refs, repo, []plumbing.Hash{hash}, 1, log)
 		err = errors.Join(err, s.Close())
-		if err == nil || ctx.Err() != nil || registry.Passing(err) {
-			return errors.Join(err, repo.has(hash))
+		if err == nil {
+			return repo.has(hash)
+		}
+		if ctx.Err() != nil || registry.Passing(err) {
+			return err
 		}
 		// Some servers promise to give every commit and then do not.
 		if s, refs, err = c.connect(ctx, r); err != nil {
