@@ -56,6 +56,13 @@ test-argo: test-tools ## run the tests against Argo Workflows
 	@SLIPWAY_REQUIRE_TOOLS=$$(scripts/install-packages --check $(TEST_PACKAGES) && echo 1 || true) \
 		$(STAGE) "tests against Argo" $(GO) -C test/argo test -timeout=60m $(TESTFLAGS) ./...
 
+# The backend that BuildKit's tests are run with: namespace or inplace.
+ISOLATION ?= namespace
+
+.PHONY: conformance
+conformance: build test-tools ## run BuildKit's tests of the Dockerfile frontend
+	@SLIPWAY_BINARY=$(CURDIR)/$(BIN) $(STAGE) "BuildKit's tests" $(GO) -C test/conformance run . -isolation=$(ISOLATION)
+
 .PHONY: race
 race: ## run the tests with the race detector (needs a C compiler)
 	@CGO_ENABLED=1 $(STAGE) "tests with the race detector" $(GO) test -race -timeout=30m $(TESTFLAGS) ./results/... ./pkg/... ./cmd/... ./internal/...
