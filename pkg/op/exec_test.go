@@ -180,7 +180,7 @@ func TestExecMounts(t *testing.T) {
 
 func TestExecMissingSecretAndAgent(t *testing.T) {
 	for want, m := range map[string]op.ExecMount{
-		`secret "s" is required`:    {Type: isolation.MountSecret, Dest: "/s", Input: -1, SecretID: "s"},
+		`secret s: not found`:       {Type: isolation.MountSecret, Dest: "/s", Input: -1, SecretID: "s"},
 		`ssh agent "a" is required`: {Type: isolation.MountSSH, Dest: "/a", Input: -1, SecretID: "a"},
 	} {
 		b := &backend{}
