@@ -56,7 +56,7 @@ test-argo: test-tools ## run the tests against Argo Workflows
 	@SLIPWAY_REQUIRE_TOOLS=$$(scripts/install-packages --check $(TEST_PACKAGES) && echo 1 || true) \
 		$(STAGE) "tests against Argo" $(GO) -C test/argo test -timeout=60m $(TESTFLAGS) ./...
 
-# The backend that BuildKit's tests are run with: namespace or inplace.
+# The backend that BuildKit's tests are run with; inplace only in a container made for it, whose root it takes.
 ISOLATION ?= namespace
 
 .PHONY: conformance

@@ -35,7 +35,7 @@ func main() {
 
 func run(ctx context.Context) error {
 	only := flag.String("run", "", "run only the tests whose names match this regular expression, as go test does")
-	isolation := flag.String("isolation", "namespace", "the isolation backend")
+	isolation := flag.String("isolation", "namespace", "the isolation backend; inplace only in a container made for it, whose root it takes")
 	log := flag.String("log", "", "write what the tests print to this `FILE`")
 	flag.Parse()
 

@@ -168,8 +168,11 @@ func (i *invocation) translateAttribute(ctx context.Context, key, value string) 
 	kind, name, _ := strings.Cut(key, ":")
 	switch {
 	case key == "context" || key == "filename" || key == "dockerfilekey" || key == "frontend.caps":
-	case key == "hostname": // which a user of "docker build" says so
-		i.flag("build-arg", "BUILDKIT_SANDBOX_HOSTNAME="+value)
+	case key == "hostname": // for which a user of "docker build" has only this argument; it goes before
+		const argument = "BUILDKIT_SANDBOX_HOSTNAME"
+		if _, ok := i.opt.FrontendAttrs["build-arg:"+argument]; !ok {
+			i.flag("build-arg", argument+"="+value)
+		}
 	case plain[key] != "":
 		i.flag(plain[key], value)
 	case lists[key] != "":
