@@ -63,6 +63,13 @@ test-tools: ## install what the tests use, where that is possible
 test-argo: test-tools ## run the tests against Argo Workflows
 	@$(REQUIRE_TOOLS) $(STAGE) "tests against Argo" $(GO) -C test/argo test -timeout=60m $(TESTFLAGS) ./...
 
+# The backend that BuildKit's tests are run with; inplace only in a container made for it, whose root it takes.
+ISOLATION ?= namespace
+
+.PHONY: conformance
+conformance: build test-tools ## run BuildKit's tests of the Dockerfile frontend
+	@SLIPWAY_BINARY=$(CURDIR)/$(BIN) $(STAGE) "BuildKit's tests" $(GO) -C test/conformance run . -isolation=$(ISOLATION)
+
 .PHONY: race
 race: ## run the tests with the race detector (needs a C compiler)
 	@CGO_ENABLED=1 $(STAGE) "tests with the race detector" $(GO) test -race -timeout=30m $(TESTFLAGS) ./results/... ./pkg/... ./cmd/... ./internal/...

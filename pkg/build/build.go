@@ -287,7 +287,7 @@ func (s *session) assemble(ctx context.Context, o image.Options, r *frontend.Res
 	spec := image.Spec{Options: o, Index: r.Index}
 	spec.Now = s.now
 	for i, p := range r.Platforms {
-		if p.Epoch != nil {
+		if p.Epoch != nil && !spec.OwnEpoch {
 			spec.Epoch = p.Epoch
 		}
 		spec.Platforms = append(spec.Platforms, image.Platform{

@@ -72,6 +72,9 @@ func merged(general, own image.Options) image.Options {
 		general.Compression = own.Compression
 	}
 	general.Annotations = append(append([]image.Annotation(nil), general.Annotations...), own.Annotations...)
+	if own.OwnEpoch {
+		general.Epoch, general.OwnEpoch = own.Epoch, true
+	}
 	general.Docker = general.Docker || own.Docker
 	general.KeepLayerTimes = general.KeepLayerTimes || own.KeepLayerTimes
 	general.KeepForeign = general.KeepForeign || own.KeepForeign

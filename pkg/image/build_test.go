@@ -232,7 +232,13 @@ func TestEpoch(t *testing.T) {
 			t.Errorf("%s is of %s", h.Name, h.ModTime)
 		}
 	}
+	if got := b.Images()[0].List()[0].Annotations["buildkit/rewritten-timestamp"]; got != "1000000000" {
+		t.Errorf("the layer is annotated %q", got)
+	}
 	kept := build(t, spec(t, func(s *image.Spec) { s.Epoch, s.KeepLayerTimes = &epoch, true }))
+	if got := kept.Images()[0].List()[0].Annotations; len(got) != 0 {
+		t.Errorf("a layer with its own times is annotated %v", got)
+	}
 	for _, h := range tarHeaders(t, kept.Images()[0], 0) {
 		if !h.ModTime.Equal(now.Truncate(time.Second)) {
 			t.Errorf("%s is of %s", h.Name, h.ModTime)

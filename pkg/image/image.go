@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -69,6 +70,10 @@ func (i *Image) add(w written, o *Options) error {
 		return err
 	}
 	own := v1.Descriptor{MediaType: mt, Size: desc.Size, Digest: desc.Digest, Annotations: layerAnnotations(desc.Annotations, o)}
+	if w.made && o.Epoch != nil && !o.KeepLayerTimes && !o.Docker {
+		// As BuildKit notes it, which then need not do it again.
+		own.Annotations = map[string]string{"buildkit/rewritten-timestamp": strconv.FormatInt(o.Epoch.Unix(), 10)}
+	}
 	if !mt.IsDistributable() {
 		own.URLs = desc.URLs
 	}

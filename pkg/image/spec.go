@@ -66,6 +66,9 @@ type Options struct {
 	// Epoch is SOURCE_DATE_EPOCH, nil if it is not set: no time in config, history and
 	// new layers is later. Base layers are never changed.
 	Epoch *time.Time
+	// OwnEpoch says that Epoch is meant for this output alone, also if it is nil, whatever
+	// the build or the Dockerfile says.
+	OwnEpoch bool
 	// KeepLayerTimes leaves the times of files in new layers as they are, even with an
 	// Epoch (rewrite-timestamp=false).
 	KeepLayerTimes bool

@@ -290,7 +290,7 @@ func secret(ctx context.Context, env *Env, id string, optional bool) ([]byte, er
 	case errors.Is(err, fs.ErrNotExist) && optional:
 		return nil, nil
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("secret %q is required but was not given: add --secret id=%s,src=FILE", id, id)
+		return nil, fmt.Errorf("secret %s: not found, and it is required: add --secret id=%s,src=FILE", id, id)
 	}
 	return value, err
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/agext/levenshtein"
 	"github.com/tonistiigi/go-csvvalue"
@@ -182,6 +183,19 @@ func attributes() map[string]attribute {
 			err := parseBool(&rewrite, v)
 			p.config.Image.KeepLayerTimes = !rewrite
 			return err
+		}},
+		"source-date-epoch": {"*", func(p *parser, v string) error {
+			p.config.Image.OwnEpoch = true
+			if v == "" {
+				return nil
+			}
+			seconds, err := strconv.ParseInt(v, 10, 64)
+			if err != nil {
+				return fmt.Errorf("%q is no number of seconds", v)
+			}
+			epoch := time.Unix(seconds, 0).UTC()
+			p.config.Image.Epoch = &epoch
+			return nil
 		}},
 		"prefer-nondist-layers": {"", func(p *parser, v string) error { return parseBool(&p.config.Image.KeepForeign, v) }},
 

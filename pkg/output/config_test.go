@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/slipway-build/slipway/pkg/compression"
 	"github.com/slipway-build/slipway/pkg/image"
@@ -12,6 +13,7 @@ import (
 
 func TestParse(t *testing.T) {
 	yes, no := true, false
+	second := time.Unix(1, 0).UTC()
 	for in, want := range map[string]output.Config{
 		"out":                                   {Type: output.TypeLocal, Dest: "out"},
 		"a=b":                                   {Type: output.TypeLocal, Dest: "a=b"},
@@ -39,6 +41,8 @@ func TestParse(t *testing.T) {
 		"type=registry,oci-mediatypes=false":       {Type: output.TypeRegistry, Image: image.Options{Docker: true}},
 		"type=registry,oci-mediatypes=true":        {Type: output.TypeRegistry},
 		"type=registry,rewrite-timestamp=false":    {Type: output.TypeRegistry, Image: image.Options{KeepLayerTimes: true}},
+		"type=registry,source-date-epoch=1":        {Type: output.TypeRegistry, Image: image.Options{OwnEpoch: true, Epoch: &second}},
+		"type=local,dest=d,source-date-epoch=":     {Type: output.TypeLocal, Dest: "d", Image: image.Options{OwnEpoch: true}},
 		"type=registry,prefer-nondist-layers=true": {Type: output.TypeRegistry, Image: image.Options{KeepForeign: true}},
 		"type=registry,force-compression=false":    {Type: output.TypeRegistry},
 		"type=registry,annotation.Key=V,annotation-index.i=w": {Type: output.TypeRegistry, Image: image.Options{Annotations: []image.Annotation{
@@ -81,6 +85,7 @@ func TestParseErrors(t *testing.T) {
 		"type=registry,compression_level=3":  `did you mean "compression-level"`,
 		"type=registry,oci-mediatype=true":   `did you mean "oci-mediatypes"`,
 		"type=registry,zzzzzzzzzzz=1":        `unknown key "zzzzzzzzzzz"`,
+		"type=registry,source-date-epoch=x":  "no number of seconds",
 		"type=registry,push":                 "KEY=VALUE",
 		"type=registry,push=maybe":           "neither true nor false",
 		"type=registry,compression=lzma":     "lzma",

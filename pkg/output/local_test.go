@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"github.com/slipway-build/slipway/pkg/image"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/output"
@@ -112,6 +114,8 @@ func TestLocalDoesNotFollowTheImagesLinks(t *testing.T) {
 func TestLocalSeveralPlatforms(t *testing.T) {
 	yes, no := true, false
 	layers := []layer.Layer{layerOf(t, file("f", "x"))}
+	win1 := v1.Platform{OS: "windows", Architecture: "amd64", OSVersion: "10.0.1"}
+	win2 := v1.Platform{OS: "windows", Architecture: "amd64", OSVersion: "10.0.2"}
 	for name, test := range map[string]struct {
 		split *bool
 		b     *image.Built
@@ -119,6 +123,7 @@ func TestLocalSeveralPlatforms(t *testing.T) {
 	}{
 		"several":           {nil, simple(t, layers, amd64, arm), map[string]string{"linux_amd64": "/", "linux_amd64/f": "x", "linux_arm_v7": "/", "linux_arm_v7/f": "x"}},
 		"one, split":        {&yes, simple(t, layers, amd64), map[string]string{"linux_amd64": "/", "linux_amd64/f": "x"}},
+		"versions":          {nil, simple(t, layers, win1, win2), map[string]string{"windows(10.0.1)_amd64": "/", "windows(10.0.1)_amd64/f": "x", "windows(10.0.2)_amd64": "/", "windows(10.0.2)_amd64/f": "x"}},
 		"one":               {nil, simple(t, layers, amd64), map[string]string{"f": "x"}},
 		"several, together": {&no, simple(t, layers, amd64, arm), nil},
 	} {

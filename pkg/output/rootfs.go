@@ -6,7 +6,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/platforms"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/slipway-build/slipway/pkg/image"
 	"github.com/slipway-build/slipway/pkg/layer"
@@ -90,11 +92,11 @@ func flattenImage(ctx context.Context, img *image.Image, prefix string) ([]layer
 	return files, nil
 }
 
-// platformDir is a platform as a directory name, as BuildKit writes it.
+// platformDir is a platform as a directory name, as BuildKit writes it: windows_amd64 and, where the
+// platform has a version, windows(10.0.17763)_amd64.
 func platformDir(p v1.Platform) string {
-	dir := p.OS + "_" + p.Architecture
-	if p.Variant != "" {
-		dir += "_" + p.Variant
-	}
-	return strings.ReplaceAll(dir, "/", "_")
+	s := platforms.FormatAll(ocispec.Platform{
+		OS: p.OS, Architecture: p.Architecture, Variant: p.Variant, OSVersion: p.OSVersion, OSFeatures: p.OSFeatures,
+	})
+	return strings.NewReplacer("/", "_", `\`, "_", ":", "_").Replace(s)
 }

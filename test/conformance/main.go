@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/slipway-build/slipway/internal/testbin"
+	"github.com/slipway-build/slipway/test/conformance/mirror"
+	"github.com/slipway-build/slipway/test/conformance/shim/client"
+	"github.com/slipway-build/slipway/test/conformance/shim/integration"
+)
+
+// Where things are, relative to this directory, in which the command is to be run.
+const (
+	generated    = "generated"
+	expectations = "expected.txt"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "conformance: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	only := flag.String("run", "", "run only the tests whose names match this regular expression, as go test does")
+	isolation := flag.String("isolation", "namespace", "the isolation backend; inplace only in a container made for it, whose root it takes")
+	log := flag.String("log", "", "write what the tests print to this `FILE`")
+	flag.Parse()
+
+	expected, err := readExpectations(expectations, *isolation)
+	if err != nil {
+		return err
+	}
+	if err := generate(ctx, generated); err != nil {
+		return err
+	}
+	env, cleanUp, err := prepare(ctx, *isolation)
+	if err != nil {
+		return err
+	}
+	defer cleanUp()
+	skips := expected.notApplicable()
+	outcomes, output, err := runTests(ctx, *only, append(env, integration.SkipEnv+"="+skips))
+	if *log != "" {
+		err = errors.Join(err, os.WriteFile(*log, []byte(output), 0o644))
+	}
+	if err != nil {
+		return err
+	}
+	return report(os.Stdout, outcomes, expected, *only == "")
+}
+
+// prepare compiles what the tests run, starts the mirror, and gives the environment that tells of both.
+func prepare(ctx context.Context, isolation string) (env []string, cleanUp func(), err error) {
+	dir, err := os.MkdirTemp("", "conformance-bin-")
+	if err != nil {
+		return nil, nil, err
+	}
+	cleanUp = func() { os.RemoveAll(dir) }
+	defer func() {
+		if err != nil {
+			cleanUp()
+		}
+	}()
+	binary, err := testbin.Build(ctx, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	buildctl := filepath.Join(dir, "buildctl")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", buildctl, "./buildctl").CombinedOutput(); err != nil {
+		return nil, nil, fmt.Errorf("compiling buildctl: %w\n%s", err, out)
+	}
+	m, err := mirror.Start(ctx, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	cleanUp = func() { m.Close(); os.RemoveAll(dir) }
+	return []string{
+		client.BinaryEnv + "=" + binary,
+		client.IsolationEnv + "=" + isolation,
+		client.ProxyEnv + "=" + m.Proxy(),
+		client.CertificateEnv + "=" + m.Certificate(),
+		integration.BuildctlEnv + "=" + buildctl,
+		"BUILDKIT_RUN_NETWORK_INTEGRATION_TESTS=1", // without it, they skip themselves
+	}, cleanUp, nil
+}
+
+// runTests runs the generated tests and gives the outcome of each, and what all of them printed.
+func runTests(ctx context.Context, only string, env []string) (map[string]outcome, string, error) {
+	// Slashes would separate the names of subtests.
+	args := []string{"test", "-json", "-count=1", "-timeout=60m", "-parallel=4", "-run", "^TestIntegration$/(" + only + ")"}
+	cmd := exec.CommandContext(ctx, "go", append(args, "./"+generated)...)
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, "", err
+	}
+	outcomes, output, err := readOutcomes(stdout)
+	waited := cmd.Wait() // an error whenever a test fails
+	if err != nil {
+		return nil, output, err
+	}
+	if len(outcomes) == 0 {
+		return nil, output, fmt.Errorf("no test ran: %w\n%s%s", waited, stderr.String(), output)
+	}
+	return outcomes, output, ctx.Err()
+}

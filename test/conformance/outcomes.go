@@ -1,0 +1,81 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// outcome is how a test ended, all of its combinations taken together.
+type outcome string
+
+const (
+	passed  outcome = "passed"
+	failed  outcome = "failed"
+	skipped outcome = "skipped"
+)
+
+// and is the outcome of a test of which two parts ended so: one that fails fails all, one that passes is
+// enough for those that were skipped.
+func (o outcome) and(other outcome) outcome {
+	switch {
+	case o == failed || other == failed:
+		return failed
+	case o == passed || other == passed:
+		return passed
+	}
+	return skipped
+}
+
+// readOutcomes reads the output of go test -json. It gives the outcomes by the names that BuildKit's list of
+// tests has, and all that was printed.
+func readOutcomes(r io.Reader) (map[string]outcome, string, error) {
+	outcomes, unfinished := map[string]outcome{}, map[string]bool{}
+	var output strings.Builder
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 64<<20)
+	for lines.Scan() {
+		var event struct{ Action, Test, Output string }
+		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
+			return nil, output.String(), fmt.Errorf("output of go test: %w: %s", err, lines.Bytes())
+		}
+		output.WriteString(event.Output)
+		// TestIntegration/TestX/worker=slipway/frontend=builtin, and subtests of the test's own.
+		parts := strings.Split(event.Test, "/")
+		if len(parts) < 3 {
+			continue
+		}
+		name, whole := parts[1], strings.Join(parts[:3], "/")
+		combination := len(parts) > 3 && strings.Contains(parts[len(parts)-1], "=") || event.Test == whole
+		if !combination {
+			continue
+		}
+		switch event.Action {
+		case "run":
+			unfinished[event.Test] = true
+			continue
+		case "pass":
+			outcomes[name] = known(outcomes, name).and(passed)
+		case "fail":
+			outcomes[name] = failed
+		case "skip":
+			outcomes[name] = known(outcomes, name).and(skipped)
+		default:
+			continue
+		}
+		delete(unfinished, event.Test)
+	}
+	for test := range unfinished { // the process ended before them
+		outcomes[strings.Split(test, "/")[1]] = failed
+	}
+	return outcomes, output.String(), lines.Err()
+}
+
+func known(outcomes map[string]outcome, name string) outcome {
+	if o, ok := outcomes[name]; ok {
+		return o
+	}
+	return skipped
+}

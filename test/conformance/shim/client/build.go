@@ -1,0 +1,122 @@
+package client
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// build runs "slipway build".
+func (c *Client) build(ctx context.Context, opt SolveOpt, status chan *SolveStatus) (*SolveResponse, error) {
+	dir, err := os.MkdirTemp(c.dir, "build-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	i := &invocation{dir: dir, opt: opt}
+	defer i.close()
+	if err := i.translate(ctx); err != nil {
+		return nil, err
+	}
+	metadata := filepath.Join(dir, "metadata.json")
+	flags := append(i.flags, "--metadata-file="+metadata)
+	if _, err := c.run(ctx, "build", flags, i.args, i.stdin, status, i.failed); err != nil {
+		return nil, err
+	}
+	response, err := readMetadata(metadata)
+	if err != nil {
+		return nil, err
+	}
+	if err := i.deliver(response.ExporterResponse); err != nil {
+		return nil, err
+	}
+	return response, nil
+}
+
+// run runs a command of slipway and gives its standard output. The lines that --progress=rawjson
+// writes go to status; the others are the error if it fails, with what failed makes of them.
+func (c *Client) run(ctx context.Context, command string, flags, args []string, stdin io.Reader, status chan *SolveStatus, failed func(report string, err error) error) ([]byte, error) {
+	all := append([]string{command, "--state-dir=" + c.stateDir(), "--progress=rawjson"}, flags...)
+	cmd := exec.CommandContext(ctx, os.Getenv(BinaryEnv), append(all, args...)...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = 30 * time.Second
+	cmd.Env = append(os.Environ(), "HTTPS_PROXY="+os.Getenv(ProxyEnv), "SSL_CERT_FILE="+os.Getenv(CertificateEnv), "NO_PROXY=localhost,127.0.0.1")
+	cmd.Stdin = stdin
+	var stdout bytes.Buffer
+	cmd.Stdout = &stdout
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	report, readErr := follow(ctx, stderr, status)
+	err = errors.Join(cmd.Wait(), readErr)
+	if cause := ctx.Err(); err != nil && cause != nil {
+		return nil, cause
+	}
+	if err != nil {
+		return stdout.Bytes(), failed(report, err)
+	}
+	return stdout.Bytes(), nil
+}
+
+// follow passes progress on, and gives the lines that are none.
+func follow(ctx context.Context, r io.Reader, status chan *SolveStatus) (string, error) {
+	var report strings.Builder
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 64<<20)
+	for lines.Scan() {
+		var s SolveStatus
+		if !bytes.HasPrefix(lines.Bytes(), []byte("{")) || json.Unmarshal(lines.Bytes(), &s) != nil {
+			report.Write(lines.Bytes())
+			report.WriteByte('\n')
+			continue
+		}
+		if status == nil {
+			continue
+		}
+		select {
+		case status <- &s:
+		case <-ctx.Done():
+		}
+	}
+	return report.String(), lines.Err()
+}
+
+// readMetadata reads the file of --metadata-file into the form of a response: values that are not
+// strings are JSON in base64.
+func readMetadata(path string) (*SolveResponse, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return &SolveResponse{ExporterResponse: map[string]string{}}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	values := map[string]json.RawMessage{}
+	if err := json.Unmarshal(data, &values); err != nil {
+		return nil, fmt.Errorf("metadata file: %w", err)
+	}
+	response := map[string]string{}
+	for key, value := range values {
+		var s string
+		if json.Unmarshal(value, &s) != nil {
+			s = base64.StdEncoding.EncodeToString(value)
+		}
+		response[key] = s
+	}
+	return &SolveResponse{ExporterResponse: response}, nil
+}

@@ -1,0 +1,139 @@
+// Package client stands in for BuildKit's client: its types are BuildKit's, and its Solve runs the
+// slipway binary.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	contentapi "github.com/containerd/containerd/api/services/content/v1"
+	controlapi "github.com/moby/buildkit/api/services/control"
+	real "github.com/moby/buildkit/client"
+	"github.com/moby/buildkit/client/llb"
+	"github.com/moby/buildkit/session"
+	"google.golang.org/grpc"
+)
+
+// Environment variables by which the client is told what to run.
+const (
+	BinaryEnv    = "SLIPWAY_BINARY"
+	IsolationEnv = "SLIPWAY_ISOLATION"
+	// ProxyEnv and CertificateEnv become slipway's HTTPS_PROXY and SSL_CERT_FILE. They are not those of
+	// the tests, which must not see a proxy.
+	ProxyEnv       = "CONFORMANCE_PROXY"
+	CertificateEnv = "CONFORMANCE_CERTIFICATE"
+)
+
+// BuildKit's types and names.
+type (
+	SolveOpt          = real.SolveOpt
+	ExportEntry       = real.ExportEntry
+	CacheOptionsEntry = real.CacheOptionsEntry
+	SolveStatus       = real.SolveStatus
+	SolveResponse     = real.SolveResponse
+	Vertex            = real.Vertex
+	VertexStatus      = real.VertexStatus
+	VertexLog         = real.VertexLog
+	VertexWarning     = real.VertexWarning
+	UsageInfo         = real.UsageInfo
+	PruneOption       = real.PruneOption
+	DiskUsageOption   = real.DiskUsageOption
+	ListWorkersOption = real.ListWorkersOption
+	WorkerInfo        = real.WorkerInfo
+	Info              = real.Info
+	ClientOpt         = real.ClientOpt
+)
+
+// Kinds of outputs.
+const (
+	ExporterImage  = real.ExporterImage
+	ExporterLocal  = real.ExporterLocal
+	ExporterTar    = real.ExporterTar
+	ExporterOCI    = real.ExporterOCI
+	ExporterDocker = real.ExporterDocker
+)
+
+// PruneAll is BuildKit's option.
+var PruneAll = real.PruneAll
+
+// errNoDaemon answers whatever only a daemon can do.
+var errNoDaemon = errors.New("slipway is not a daemon")
+
+// Client builds in one sandbox.
+type Client struct{ dir string }
+
+// New gives a client of the sandbox at address, which is a directory.
+func New(_ context.Context, address string, _ ...ClientOpt) (*Client, error) {
+	info, err := os.Stat(address)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("%s is not the directory of a sandbox", address)
+	}
+	return &Client{dir: address}, nil
+}
+
+// Close does nothing; what builds leave is removed with the sandbox.
+func (c *Client) Close() error { return nil }
+
+func (c *Client) stateDir() string { return filepath.Join(c.dir, "state") }
+
+// Solve builds a Dockerfile. Like BuildKit's, it closes status, if there is one, at the end.
+func (c *Client) Solve(ctx context.Context, def *llb.Definition, opt SolveOpt, status chan *SolveStatus) (*SolveResponse, error) {
+	if status != nil {
+		defer close(status)
+	}
+	if def != nil {
+		return nil, errors.New("slipway takes Dockerfiles, not a client's LLB")
+	}
+	return c.build(ctx, opt, status)
+}
+
+// Prune removes the state directory.
+func (c *Client) Prune(_ context.Context, ch chan UsageInfo, _ ...PruneOption) error {
+	return os.RemoveAll(c.stateDir())
+}
+
+// DiskUsage counts nothing: slipway has no records of caches with an owner.
+func (c *Client) DiskUsage(context.Context, ...DiskUsageOption) ([]*UsageInfo, error) {
+	return nil, nil
+}
+
+// ListWorkers gives the one there is.
+func (c *Client) ListWorkers(context.Context, ...ListWorkersOption) ([]*WorkerInfo, error) {
+	return []*WorkerInfo{{ID: "slipway"}}, nil
+}
+
+// Info fails, as there is no daemon.
+func (c *Client) Info(context.Context) (*Info, error) { return nil, errNoDaemon }
+
+// ControlClient gives a client whose calls fail, as there is no daemon.
+func (c *Client) ControlClient() controlapi.ControlClient {
+	return controlapi.NewControlClient(noDaemon{})
+}
+
+// ContentClient gives a client whose calls fail, as there is no daemon.
+func (c *Client) ContentClient() contentapi.ContentClient {
+	return contentapi.NewContentClient(noDaemon{})
+}
+
+// Dialer gives one that fails, as there is no daemon.
+func (c *Client) Dialer() session.Dialer {
+	return func(context.Context, string, map[string][]string) (net.Conn, error) { return nil, errNoDaemon }
+}
+
+// noDaemon is a connection to nobody.
+type noDaemon struct{}
+
+func (noDaemon) Invoke(context.Context, string, any, any, ...grpc.CallOption) error {
+	return errNoDaemon
+}
+
+func (noDaemon) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	return nil, errNoDaemon
+}
