@@ -86,7 +86,12 @@ func prepare(ctx context.Context, isolation string) (env []string, cleanUp func(
 	if err != nil {
 		return nil, nil, err
 	}
-	cleanUp = func() { m.Close(); os.RemoveAll(dir) }
+	cleanUp = func() {
+		if err := m.Close(); err != nil {
+			fmt.Fprintf(os.Stderr, "conformance: closing the mirror: %v\n", err)
+		}
+		os.RemoveAll(dir)
+	}
 	return []string{
 		client.BinaryEnv + "=" + binary,
 		client.IsolationEnv + "=" + isolation,

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -14,7 +15,6 @@ import (
 	"testing"
 
 	"github.com/containerd/continuity/fs/fstest"
-	"github.com/pkg/errors"
 	"github.com/stretchr/testify/require"
 	"github.com/tonistiigi/fsutil"
 )
@@ -24,7 +24,7 @@ import (
 const SkipEnv = "CONFORMANCE_NOT_APPLICABLE"
 
 // ErrRequirements marks the lack of something that a test needs.
-var ErrRequirements = errors.Errorf("missing requirements")
+var ErrRequirements = errors.New("missing requirements")
 
 // Test is one of BuildKit's tests.
 type Test interface {
