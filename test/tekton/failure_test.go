@@ -35,6 +35,7 @@ func TestFailures(t *testing.T) {
 		{"missing context", elsewhere, 2, "UsageError", []string{"missing"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			o := test.build.run(t)
 			o.failed(t, test.code, test.reason, test.message...)
 			o.notPushed(t, image)
@@ -123,9 +124,14 @@ func TestArraysHoldNoFlags(t *testing.T) {
 
 // smuggled are elements that would do something if they were taken for flags.
 func smuggled(param string) [][]string {
-	if param == "EXTRA_ARGS" {
+	flag, list, own := []string{"--tag=REGISTRY/else:1"}, []string{"--tags", "REGISTRY/else:1"}, []string{"--extra-args", "--no-push"}
+	switch param {
+	case "EXTRA_ARGS":
 		// They are flags. But they do not begin a list anew, in which more could follow.
-		return [][]string{{"--tags", "REGISTRY/else:1"}, {"--extra-args", "--no-push"}}
+		return [][]string{list, own}
+	case "PLATFORMS", "TAGS", "BUILD_ARGS":
+		return [][]string{flag, list, own}
+	default:
+		return [][]string{flag}
 	}
-	return [][]string{{"--tag=REGISTRY/else:1"}, {"--tags", "REGISTRY/else:1"}}
 }

@@ -278,6 +278,7 @@ func TestTask(t *testing.T) {
 				name += " without namespaces"
 			}
 			t.Run(name, func(t *testing.T) {
+				t.Parallel()
 				b := e.build
 				b.seccomp = seccomp
 				o := b.run(t)

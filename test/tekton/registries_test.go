@@ -160,6 +160,7 @@ func TestTLS(t *testing.T) {
 	for kind, of := range makers() {
 		for name, b := range tlsBuilds(of) {
 			t.Run(kind+" "+name, func(t *testing.T) {
+				t.Parallel()
 				for _, files := range b.workspaces {
 					for name, content := range files {
 						if content == "CERTIFICATE" {
@@ -173,6 +174,7 @@ func TestTLS(t *testing.T) {
 			})
 		}
 		t.Run(kind+" unknown certificate", func(t *testing.T) {
+			t.Parallel()
 			of(map[string]any{}, nil).runAt(t, server.host).failed(t, 1, "RegistryRefused", "REGISTRY", "certificate")
 		})
 	}
@@ -184,6 +186,7 @@ func TestPlainHTTP(t *testing.T) {
 	pushPart(t, server.host)
 	for kind, of := range makers() {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			o := plainBuild(of).runAt(t, server.host)
 			o.succeeded(t)
 			ref, err := name.ParseReference(fill(image, server.host), name.Insecure)
@@ -208,16 +211,19 @@ func TestLogin(t *testing.T) {
 	for kind, of := range makers() {
 		for name, b := range loginBuilds(of) {
 			t.Run(kind+" "+name, func(t *testing.T) {
+				t.Parallel()
 				o := b.runAt(t, server.host)
 				o.succeeded(t)
 				o.pushed(t, image, nil, authorized)
 			})
 		}
 		t.Run(kind+" without login", func(t *testing.T) {
+			t.Parallel()
 			of(map[string]any{}, nil).runAt(t, server.host).failed(t, 1, "RegistryRefused", "REGISTRY")
 		})
 		// The oldest way: Tekton's entrypoint writes the login of a Secret with an annotation to the home directory.
 		t.Run(kind+" with that of the service account", func(t *testing.T) {
+			t.Parallel()
 			b := of(map[string]any{}, nil)
 			b.objects = serviceAccount("http://" + server.host)
 			b.secrets = map[string]map[string]string{"login": {"username": user, "password": password}}
