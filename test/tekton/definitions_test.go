@@ -1,7 +1,6 @@
 package tekton_test
 
 import (
-	"slices"
 	"strings"
 	"testing"
 
@@ -121,34 +120,6 @@ func TestDefinitionsKeepTheCatalogsRules(t *testing.T) {
 			}
 			for _, f := range findings {
 				t.Errorf("%s: %s", f.Rule, f.Message)
-			}
-		})
-	}
-}
-
-// TestSamplesFitTheDefinitions holds the runs in samples against the Tasks that they name: Tekton passes over
-// parameters that a Task does not have.
-func TestSamplesFitTheDefinitions(t *testing.T) {
-	tasks := installed[*v1.Task](t)
-	for _, d := range all(t) {
-		run, ok := d.Object.(*v1.TaskRun)
-		if !ok || run.Spec.TaskRef == nil || run.Spec.TaskRef.Name == "" {
-			continue
-		}
-		t.Run(d.Path, func(t *testing.T) {
-			task, ok := tasks[run.Spec.TaskRef.Name]
-			if !ok {
-				t.Fatalf("there is no Task %s", run.Spec.TaskRef.Name)
-			}
-			for _, p := range run.Spec.Params {
-				if !slices.ContainsFunc(task.Spec.Params, func(s v1.ParamSpec) bool { return s.Name == p.Name }) {
-					t.Errorf("Task %s has no parameter %s", task.Name, p.Name)
-				}
-			}
-			for _, w := range run.Spec.Workspaces {
-				if !slices.ContainsFunc(task.Spec.Workspaces, func(s v1.WorkspaceDeclaration) bool { return s.Name == w.Name }) {
-					t.Errorf("Task %s has no workspace %s", task.Name, w.Name)
-				}
 			}
 		})
 	}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -141,6 +142,15 @@ func registryBuilds() []build {
 	return all
 }
 
+// elsewhere has the build push to a reference of its own, because others push to the same registry meanwhile.
+func (b build) elsewhere(t *testing.T) (changed build, image string) {
+	t.Helper()
+	_, name, _ := strings.Cut(t.Name(), "/")
+	image = "REGISTRY/" + strings.NewReplacer("_", "-", ".", "").Replace(name) + ":v1"
+	b.params["IMAGE"] = image
+	return b, image
+}
+
 // pushPart pushes what joined joins.
 func pushPart(t *testing.T, host string, options ...remote.Option) {
 	t.Helper()
@@ -168,6 +178,7 @@ func TestTLS(t *testing.T) {
 						}
 					}
 				}
+				b, image := b.elsewhere(t)
 				o := b.runAt(t, server.host)
 				o.succeeded(t)
 				o.pushed(t, image, nil, trusting)
@@ -187,7 +198,8 @@ func TestPlainHTTP(t *testing.T) {
 	for kind, of := range makers() {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			o := plainBuild(of).runAt(t, server.host)
+			b, image := plainBuild(of).elsewhere(t)
+			o := b.runAt(t, server.host)
 			o.succeeded(t)
 			ref, err := name.ParseReference(fill(image, server.host), name.Insecure)
 			if err != nil {
@@ -212,6 +224,7 @@ func TestLogin(t *testing.T) {
 		for name, b := range loginBuilds(of) {
 			t.Run(kind+" "+name, func(t *testing.T) {
 				t.Parallel()
+				b, image := b.elsewhere(t)
 				o := b.runAt(t, server.host)
 				o.succeeded(t)
 				o.pushed(t, image, nil, authorized)
@@ -224,7 +237,7 @@ func TestLogin(t *testing.T) {
 		// The oldest way: Tekton's entrypoint writes the login of a Secret with an annotation to the home directory.
 		t.Run(kind+" with that of the service account", func(t *testing.T) {
 			t.Parallel()
-			b := of(map[string]any{}, nil)
+			b, image := of(map[string]any{}, nil).elsewhere(t)
 			b.objects = serviceAccount("http://" + server.host)
 			b.secrets = map[string]map[string]string{"login": {"username": user, "password": password}}
 			o := b.runAt(t, server.host)
