@@ -62,7 +62,8 @@ type End struct {
 	// Made says whether the command's output file is there.
 	Made bool
 	// Changed is what is different in the root directory, and in the pod's files and memory, from
-	// before the first run.
+	// before the first run. Not looked at after SIGKILL: what the command ran may still be dying,
+	// and what it leaves is for the next run to mend.
 	Changed []string
 }
 
@@ -178,6 +179,9 @@ func (c *interrupted) end(b *build) (End, error) {
 	}
 	_, err := os.Lstat(c.made)
 	e.Made = err == nil
+	if e.Code == 128+int(syscall.SIGKILL) {
+		return e, nil
+	}
 	now, err := surroundings()
 	if err != nil {
 		return End{}, err
