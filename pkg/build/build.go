@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/git"
 	"github.com/slipway-build/slipway/pkg/image"
+	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/progress"
 	"github.com/slipway-build/slipway/pkg/registry"
@@ -73,6 +74,7 @@ type session struct {
 	archives map[string]string
 	outputs  []target
 	state    *state.Dir
+	writer   *layer.Writer
 	display  *progress.Display
 	client   *registry.Client
 	backend  *lazyBackend
@@ -129,6 +131,7 @@ func (s *session) openInputs(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, s.state.Close)
+	s.writer = layer.NewWriter(ctx, s.state)
 	from, err := s.source(s.contextKind(), func() (string, error) { return s.state.TempDir("context-") })
 	if err != nil {
 		return &UsageError{err}
@@ -299,7 +302,7 @@ func (s *session) assemble(ctx context.Context, o image.Options, r *frontend.Res
 		})
 	}
 	err = s.display.Step(ctx, "exporting layers", func(ctx context.Context, log io.Writer) error {
-		built, err = image.Build(ctx, spec, s.state)
+		built, err = image.Build(ctx, spec, s.writer)
 		if err != nil {
 			return err
 		}

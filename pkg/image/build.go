@@ -11,16 +11,15 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-build/slipway/pkg/layer"
-	"github.com/slipway-build/slipway/pkg/state"
 )
 
-// Build makes the image. New layers are serialized into st, several at once; nothing of
+// Build makes the image. New layers are serialized by w, several at once; nothing of
 // the base images is read.
-func Build(ctx context.Context, s Spec, st *state.Dir) (*Built, error) {
+func Build(ctx context.Context, s Spec, w *layer.Writer) (*Built, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
-	blobs, err := serialize(ctx, &s, st)
+	blobs, err := serialize(ctx, &s, w)
 	if err != nil {
 		return nil, err
 	}
@@ -51,14 +50,15 @@ func inPlatform(s *Spec, i int, err error) error {
 // written is a layer of the image in its serialized form.
 type written struct {
 	blob v1.Layer
-	// made tells layers that this build wrote from those that were blobs before.
+	// made tells layers that are of a build's steps from those of base images.
 	made bool
 }
 
-// serialize writes all layers that are no blobs yet. A layer that is in several images, or
-// several times in one, is written once.
-func serialize(ctx context.Context, s *Spec, st *state.Dir) (map[layer.Layer]written, error) {
+// serialize writes all layers that are no blobs yet, or were made in another form than is asked for.
+// A layer that is in several images, or several times in one, is written once.
+func serialize(ctx context.Context, s *Spec, w *layer.Writer) (map[layer.Layer]written, error) {
 	blobs := map[layer.Layer]written{}
+	form := s.Form()
 	var todo []layer.Layer
 	for _, p := range s.Platforms {
 		for _, l := range p.Tree.Layers() {
@@ -66,8 +66,11 @@ func serialize(ctx context.Context, s *Spec, st *state.Dir) (map[layer.Layer]wri
 				continue
 			}
 			if b, ok := l.(layer.Blob); ok {
-				blobs[l] = written{blob: b.Blob()}
-				continue
+				made, ok := l.(layer.Made)
+				if !ok || made.Making().Form.Equal(form) {
+					blobs[l] = written{blob: b.Blob(), made: ok}
+					continue
+				}
 			}
 			blobs[l] = written{made: true}
 			todo = append(todo, l)
@@ -80,7 +83,7 @@ func serialize(ctx context.Context, s *Spec, st *state.Dir) (map[layer.Layer]wri
 	g.SetLimit(max(2, runtime.GOMAXPROCS(0)))
 	for i, l := range todo {
 		g.Go(func() error {
-			b, err := layer.Write(ctx, s.clamped(l), st, s.Compression)
+			b, err := w.Write(ctx, l, form)
 			if err != nil {
 				return fmt.Errorf("writing layer: %w", err)
 			}
@@ -97,11 +100,13 @@ func serialize(ctx context.Context, s *Spec, st *state.Dir) (map[layer.Layer]wri
 	return blobs, nil
 }
 
-func (o *Options) clamped(l layer.Layer) layer.Layer {
-	if o.Epoch == nil || o.KeepLayerTimes {
-		return l
+// Form is the form of new layers.
+func (o *Options) Form() layer.Form {
+	f := layer.Form{Compression: o.Compression}
+	if o.Epoch != nil && !o.KeepLayerTimes {
+		f.Epoch = o.Epoch.UTC()
 	}
-	return layer.Clamp(l, *o.Epoch)
+	return f
 }
 
 // Built is a finished image or index. Its layers are files in the state directory or lie where the
@@ -162,7 +167,7 @@ func (b *Built) Single() (*Image, error) {
 type Layer struct {
 	v1.Descriptor
 	DiffID v1.Hash
-	// New tells layers that this build wrote from those that it found.
+	// New tells layers of the build's steps from those of base images.
 	New bool
 	// CreatedBy is the history entry of the layer.
 	CreatedBy string

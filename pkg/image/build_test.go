@@ -72,7 +72,7 @@ const config = `{"os":"linux","architecture":"amd64",
 
 func build(t *testing.T, s image.Spec) *image.Built {
 	t.Helper()
-	b, err := image.Build(t.Context(), s, openState(t))
+	b, err := image.Build(t.Context(), s, layer.NewWriter(t.Context(), openState(t)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -381,7 +381,7 @@ func TestMediaTypes(t *testing.T) {
 			s.Docker, s.KeepForeign = test.docker, test.keep
 			s.Platforms[0].Tree = tree.New(layer.FromBlob(l, openState(t)))
 		})
-		b, err := image.Build(t.Context(), s, openState(t))
+		b, err := image.Build(t.Context(), s, layer.NewWriter(t.Context(), openState(t)))
 		if test.want == "" {
 			if err == nil {
 				t.Errorf("%s is accepted", test.in)
@@ -452,7 +452,7 @@ func TestRefusedSpecs(t *testing.T) {
 		}, "OCI media types"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := image.Build(t.Context(), spec(t, test.change), openState(t))
+			_, err := image.Build(t.Context(), spec(t, test.change), layer.NewWriter(t.Context(), openState(t)))
 			if err == nil || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("got %v", err)
 			}

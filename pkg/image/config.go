@@ -37,7 +37,7 @@ func defaultConfig(p v1.Platform) ([]byte, error) {
 
 // patchConfig completes the frontend's config: root filesystem, history, created time and labels.
 // All other fields, known and unknown, pass through.
-func patchConfig(p *Platform, diffIDs []v1.Hash, o *Options) (raw []byte, head configHead, err error) {
+func patchConfig(p *Platform, diffIDs []v1.Hash, info []LayerInfo, o *Options) (raw []byte, head configHead, err error) {
 	raw = p.Config
 	if len(raw) == 0 {
 		if raw, err = defaultConfig(p.Platform); err != nil {
@@ -51,7 +51,7 @@ func patchConfig(p *Platform, diffIDs []v1.Hash, o *Options) (raw []byte, head c
 	if head.OS == "" || head.Architecture == "" {
 		return nil, head, errors.New("image config: it names no os or no architecture")
 	}
-	if err := finishHistory(&head, p, len(diffIDs), o); err != nil {
+	if err := finishHistory(&head, p, info, o); err != nil {
 		return nil, head, err
 	}
 	patch := map[string]any{
@@ -78,15 +78,8 @@ type rootFS struct {
 	DiffIDs []v1.Hash `json:"diff_ids"`
 }
 
-func finishHistory(head *configHead, p *Platform, layers int, o *Options) error {
-	info := make([]LayerInfo, layers)
-	copy(info, p.Info)
-	for i := range info {
-		if info[i].Created.IsZero() {
-			info[i].Created = o.Now
-		}
-	}
-	head.History = normalizeHistory(head.History, layers, info)
+func finishHistory(head *configHead, p *Platform, info []LayerInfo, o *Options) error {
+	head.History = normalizeHistory(head.History, len(info), info)
 	if o.Epoch == nil {
 		return nil
 	}

@@ -36,13 +36,14 @@ var _ v1.Image = (*Image)(nil)
 func newImage(p *Platform, blobs map[layer.Layer]written, o *Options) (*Image, error) {
 	img := &Image{tree: p.Tree}
 	var diffIDs []v1.Hash
-	for _, l := range p.Tree.Layers() {
+	layers := p.Tree.Layers()
+	for _, l := range layers {
 		if err := img.add(blobs[l], o); err != nil {
 			return nil, err
 		}
 		diffIDs = append(diffIDs, img.list[len(img.list)-1].DiffID)
 	}
-	config, head, err := patchConfig(p, diffIDs, o)
+	config, head, err := patchConfig(p, diffIDs, layerInfo(p, layers, o), o)
 	if err != nil {
 		return nil, err
 	}
@@ -53,6 +54,21 @@ func newImage(p *Platform, blobs map[layer.Layer]written, o *Options) (*Image, e
 		img.platform = v1.Platform{OS: head.OS, Architecture: head.Architecture, Variant: head.Variant, OSVersion: head.OSVersion, OSFeatures: head.OSFeatures}
 	}
 	return img, img.seal(o)
+}
+
+// layerInfo is what is known about the layers: what p says, else what they say themselves.
+func layerInfo(p *Platform, layers []layer.Layer, o *Options) []LayerInfo {
+	info := make([]LayerInfo, len(layers))
+	copy(info, p.Info)
+	for i := range info {
+		if m, ok := layers[i].(layer.Made); ok && info[i].Created.IsZero() {
+			info[i].Created = m.Making().Created
+		}
+		if info[i].Created.IsZero() {
+			info[i].Created = o.Now
+		}
+	}
+	return info
 }
 
 // add appends a layer.

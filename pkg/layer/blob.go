@@ -37,16 +37,17 @@ func FromBlob(src v1.Layer, dir *state.Dir) Blob {
 	return &fetched{src: src, dir: dir, turn: make(chan struct{}, 1)}
 }
 
-// FromIndexedBlob is FromBlob for a layer whose index is known from elsewhere, such as a cache
-// record: then the index costs nothing. Should the blob turn out to have another, reading contents
-// gives an error.
-func FromIndexedBlob(src v1.Layer, x *Index, dir *state.Dir) Blob {
-	return &fetched{src: src, dir: dir, turn: make(chan struct{}, 1), index: x}
+// FromIndexedBlob is FromBlob for a layer whose index can be had from elsewhere, such as a cache
+// record: then asking for the index does not fetch the blob. Should the blob turn out to have
+// another, modification times aside, reading contents gives an error.
+func FromIndexedBlob(src v1.Layer, index func(context.Context) (*Index, error), dir *state.Dir) Blob {
+	return &fetched{src: src, dir: dir, turn: make(chan struct{}, 1), known: index}
 }
 
 type fetched struct {
-	src v1.Layer
-	dir *state.Dir
+	src   v1.Layer
+	dir   *state.Dir
+	known func(context.Context) (*Index, error) // nil: the index is in the blob
 
 	turn  chan struct{} // holds one token while somebody works on the fields below
 	index *Index
@@ -69,8 +70,18 @@ func (l *fetched) Index(ctx context.Context) (*Index, error) {
 		return nil, err
 	}
 	defer release()
+	return l.loadIndex(ctx)
+}
+
+// loadIndex returns the index; its caller has the turn.
+func (l *fetched) loadIndex(ctx context.Context) (*Index, error) {
 	if l.index != nil {
 		return l.index, nil
+	}
+	if l.known != nil {
+		x, err := l.known(ctx)
+		l.index = x
+		return x, err
 	}
 	id, err := identify(l.src)
 	if err != nil {
@@ -107,6 +118,11 @@ func (l *fetched) Tar(ctx context.Context) (*Tar, error) {
 	t, err := l.openTar(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("layer %s: %w", id.digest, err)
+	}
+	if l.known != nil {
+		if _, err := l.loadIndex(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if l.index != nil {
 		if !l.index.equal(t.index) {

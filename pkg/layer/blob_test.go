@@ -407,14 +407,18 @@ func TestBlobWithDamagedState(t *testing.T) {
 	}
 }
 
+func known(x *layer.Index) func(context.Context) (*layer.Index, error) {
+	return func(context.Context) (*layer.Index, error) { return x, nil }
+}
+
 func TestIndexedBlob(t *testing.T) {
 	src, dir := newSource(t), stateDir(t)
 	x := try(layer.ReadTar(t.Context(), bytes.NewReader(tarOf(t, sample))))(t)
-	b := layer.FromIndexedBlob(src, x, dir)
+	b := layer.FromIndexedBlob(src, known(x), dir)
 	if y := try(b.Index(t.Context()))(t); y != x || src.opened.Load() != 0 {
 		t.Error("the known index was not used")
 	}
-	wrong := layer.FromIndexedBlob(src, try(layer.ReadTar(t.Context(), bytes.NewReader(tarOf(t, sample[:5]))))(t), dir)
+	wrong := layer.FromIndexedBlob(src, known(try(layer.ReadTar(t.Context(), bytes.NewReader(tarOf(t, sample[:5]))))(t)), dir)
 	if _, err := wrong.Open(t.Context(), "bin/ping"); err == nil || !strings.Contains(err.Error(), "cached index") {
 		t.Errorf("with another layer's index: error is %v", err)
 	}

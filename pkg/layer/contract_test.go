@@ -61,7 +61,7 @@ func implementations() map[string]opener {
 			blob := blobOf(t, want, compression.Options{})
 			x := try(layer.ReadTar(t.Context(), bytes.NewReader(tarOf(t, want))))(t)
 			x = try(layer.DecodeIndex(try(x.MarshalBinary())(t)))(t)
-			return layer.FromIndexedBlob(blob, x, stateDir(t))
+			return layer.FromIndexedBlob(blob, known(x), stateDir(t))
 		},
 		"Blob kept": func(t *testing.T, want []layertest.Want) layer.Layer {
 			dir, blob := stateDir(t), blobOf(t, want, compression.Options{})

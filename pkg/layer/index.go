@@ -69,14 +69,14 @@ func (x *Index) Lookup(p string) (*Entry, error) {
 	return &x.entries[i], nil
 }
 
-// equal reports whether x and y say the same.
+// equal reports whether x and y say the same, modification times aside.
 func (x *Index) equal(y *Index) bool {
 	return x == y || slices.EqualFunc(x.entries, y.entries, func(a, b Entry) bool { return a.equal(&b) })
 }
 
 func (e *Entry) equal(o *Entry) bool {
 	return e.Path == o.Path && e.Type == o.Type && e.Opaque == o.Opaque && e.Mode == o.Mode &&
-		e.UID == o.UID && e.GID == o.GID && e.ModTime.Equal(o.ModTime) && e.Size == o.Size &&
+		e.UID == o.UID && e.GID == o.GID && e.Size == o.Size &&
 		e.Link == o.Link && e.Major == o.Major && e.Minor == o.Minor && e.Sum == o.Sum &&
 		maps.Equal(e.Xattrs, o.Xattrs)
 }

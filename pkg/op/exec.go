@@ -78,6 +78,11 @@ func (m *ExecMount) hasOutput() bool {
 	return m.Type == isolation.MountBind && m.Output >= 0 && !m.ReadOnly
 }
 
+// byContent reports whether the content of the mount's input counts in the key.
+func (m *ExecMount) byContent() bool {
+	return !m.isRoot() && !m.hasOutput() && m.Type != isolation.MountCache
+}
+
 // Key implements Op. The root counts by its own key, other trees that the process can only read
 // by their content. Addresses in /etc/hosts, proxies, resource limits and the values of
 // secrets are left out.
@@ -117,7 +122,7 @@ func (m *ExecMount) addKey(ctx context.Context, h *keyHash, in []Input) error {
 	if m.Input >= len(in) {
 		return fmt.Errorf("mount %s: there is no input %d", m.Dest, m.Input)
 	}
-	if m.isRoot() || m.hasOutput() || m.Type == isolation.MountCache {
+	if !m.byContent() || in[m.Input].ByKey {
 		k, err := in[m.Input].Key(ctx)
 		if err != nil {
 			return err

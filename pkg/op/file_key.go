@@ -18,6 +18,8 @@ import (
 //     may get;
 //   - owners by name as the numbers they stand for, if looked up in an input that is only
 //     read, and as names otherwise: then the input's key says what they stand for.
+//
+// Inputs that are only read but for which [Input.ByKey] is set count as those that are changed.
 func (f *File) Key(ctx context.Context, env *Env, in []Input) (Key, error) {
 	r := newFileRun(f, env, in)
 	if _, err := r.plan(); err != nil {
@@ -46,8 +48,8 @@ type fileKey struct {
 func (k *fileKey) inputs(ctx context.Context) error {
 	k.int(int64(len(k.run.in)))
 	for i, in := range k.run.in {
-		k.bool(k.run.onlyRead(i))
-		if k.run.onlyRead(i) {
+		k.bool(k.run.byContent(i))
+		if k.run.byContent(i) {
 			continue
 		}
 		key, err := in.Key(ctx)
@@ -93,7 +95,7 @@ func (k *fileKey) owner(ctx context.Context, o *Owner) error {
 	}
 	for _, p := range []*Principal{o.User, o.Group} {
 		k.bool(p != nil)
-		if p != nil && (p.Name == "" || !k.run.onlyRead(p.Input)) {
+		if p != nil && (p.Name == "" || !k.run.byContent(p.Input)) {
 			k.int(int64(p.ID)).str(p.Name).int(int64(p.Input))
 		}
 	}
@@ -108,10 +110,10 @@ func (k *fileKey) owner(ctx context.Context, o *Owner) error {
 // readOwner returns o without the names that are not looked up for the key.
 func (k *fileKey) readOwner(o *Owner) *Owner {
 	read := *o
-	if p := o.User; p != nil && p.Name != "" && !k.run.onlyRead(p.Input) {
+	if p := o.User; p != nil && p.Name != "" && !k.run.byContent(p.Input) {
 		read.User = nil
 	}
-	if p := o.Group; p != nil && p.Name != "" && !k.run.onlyRead(p.Input) {
+	if p := o.Group; p != nil && p.Name != "" && !k.run.byContent(p.Input) {
 		read.Group = nil
 	}
 	return &read
@@ -123,7 +125,7 @@ func (k *fileKey) copy(ctx context.Context, c *Copy, from int) error {
 		bool(c.AllowWildcard).bool(c.AllowEmptyWildcard).bool(c.AlwaysReplaceExistingDestPaths).
 		strs(c.Include).strs(c.Exclude).strs(c.RequiredPaths)
 	k.time(c.Timestamp)
-	if !k.run.onlyRead(from) {
+	if !k.run.byContent(from) {
 		k.str(c.Src)
 		return nil
 	}
@@ -200,4 +202,9 @@ func (m match) nodes() (chosen []tree.Selected, links []string) {
 		}
 	}
 	return chosen, links
+}
+
+// byContent reports whether an index is that of an input whose content counts.
+func (r *fileRun) byContent(index int) bool {
+	return r.onlyRead(index) && !r.in[index].ByKey
 }

@@ -31,6 +31,10 @@ type Input struct {
 	Tree *tree.Tree
 	// Key is the key of the input's own operation, computed when first asked for.
 	Key func(ctx context.Context) (Key, error)
+	// ByKey has the input count in keys by its own key where otherwise its content does, which
+	// saves looking at it. Such a key says less: the same content under another key
+	// counts as something else.
+	ByKey bool
 }
 
 // Vertex is an operation in the graph.

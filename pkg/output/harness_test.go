@@ -74,7 +74,7 @@ func layerOf(t *testing.T, files ...layer.File) layer.Layer {
 func build(t *testing.T, spec image.Spec) *image.Built {
 	t.Helper()
 	spec.Now = now
-	b, err := image.Build(t.Context(), spec, openState(t))
+	b, err := image.Build(t.Context(), spec, layer.NewWriter(t.Context(), openState(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -95,7 +95,7 @@ func TestLayoutIsAddedTo(t *testing.T) {
 func broken(t *testing.T) *image.Built {
 	t.Helper()
 	st := openState(t)
-	b, err := image.Build(t.Context(), image.Spec{Platforms: []image.Platform{{Platform: amd64, Tree: treeOf(t, "one", "two")}}}, st)
+	b, err := image.Build(t.Context(), image.Spec{Platforms: []image.Platform{{Platform: amd64, Tree: treeOf(t, "one", "two")}}}, layer.NewWriter(t.Context(), st))
 	if err != nil {
 		t.Fatal(err)
 	}

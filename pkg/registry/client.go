@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/memo"
 )
 
 // Client is all of a build's traffic with registries. What it resolved once stays resolved: a
@@ -31,12 +32,12 @@ type Client struct {
 	pauses sync.Map // see retryTransport
 	pusher *remote.Pusher
 
-	sessions memo[sessionKey, *session]
-	layouts  memo[string, source]
-	images   memo[imageKey, *Image]
-	layers   memo[layerKey, layer.Layer]
+	sessions memo.Memo[sessionKey, *session]
+	layouts  memo.Memo[string, source]
+	images   memo.Memo[imageKey, *Image]
+	layers   memo.Memo[layerKey, layer.Layer]
 
-	manifests memo[manifestKey, storedManifest] // see Open
+	manifests memo.Memo[manifestKey, storedManifest] // see Open
 }
 
 // New returns the client of one build, which ends with ctx. Nothing is contacted yet.

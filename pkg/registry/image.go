@@ -69,7 +69,7 @@ func (c *Client) ResolveLayout(ctx context.Context, store, id string, p op.Platf
 
 // layout opens the local layout or archive called store.
 func (c *Client) layout(ctx context.Context, store string) (source, error) {
-	return c.layouts.do(ctx, c.ctx, store, func(ctx context.Context) (source, error) {
+	return c.layouts.Do(ctx, c.ctx, store, func(ctx context.Context) (source, error) {
 		path, ok := c.opts.Layouts[store]
 		if !ok {
 			return nil, failure(NotFound, "no layout of this name was given")
@@ -96,7 +96,7 @@ func (i *Image) named(ref string) *Image {
 // resolve finds the image called id in a source, once for each source, id and platform.
 func (c *Client) resolve(ctx context.Context, where, id string, p op.Platform, open func(context.Context) (source, error)) (*Image, error) {
 	key := imageKey{where: where, id: id, platform: platforms.FormatAll(spec(p))}
-	return c.images.do(ctx, c.ctx, key, func(ctx context.Context) (*Image, error) {
+	return c.images.Do(ctx, c.ctx, key, func(ctx context.Context) (*Image, error) {
 		src, err := open(ctx)
 		if err != nil {
 			return nil, err
@@ -112,7 +112,7 @@ func (c *Client) resolve(ctx context.Context, where, id string, p op.Platform, o
 		img.Digest = desc.Digest
 		// Who resolved a tag asks for the layers by digest next.
 		key.id = desc.Digest.String()
-		c.images.keep(key, img)
+		c.images.Keep(key, img)
 		return img, nil
 	})
 }

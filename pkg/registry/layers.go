@@ -51,7 +51,7 @@ func (c *Client) layer(ctx context.Context, scope string, blob v1.Layer) (layer.
 	if err != nil {
 		return nil, err
 	}
-	return c.layers.do(ctx, c.ctx, layerKey{scope, digest, diffID}, func(context.Context) (layer.Layer, error) {
+	return c.layers.Do(ctx, c.ctx, layerKey{scope, digest, diffID}, func(context.Context) (layer.Layer, error) {
 		return layer.FromBlob(blob, c.opts.State), nil
 	})
 }

@@ -30,7 +30,7 @@ type sessionKey struct {
 // session returns the session with a repository; opening it asks the registry how it wants to
 // be authenticated to.
 func (c *Client) session(ctx context.Context, repo name.Repository, access Access) (*session, error) {
-	return c.sessions.do(ctx, c.ctx, sessionKey{repo, access}, func(ctx context.Context) (*session, error) {
+	return c.sessions.Do(ctx, c.ctx, sessionKey{repo, access}, func(ctx context.Context) (*session, error) {
 		rt, err := c.authenticated(ctx, repo, access)
 		if err != nil {
 			return nil, err

@@ -56,14 +56,14 @@ func (c *Client) open(ctx context.Context, r name.Reference) (*Stored, error) {
 
 // manifest reads a manifest of a repository, once.
 func (c *Client) manifest(ctx context.Context, src *session, id string) (storedManifest, error) {
-	return c.manifests.do(ctx, c.ctx, manifestKey{src.repo, id}, func(ctx context.Context) (storedManifest, error) {
+	return c.manifests.Do(ctx, c.ctx, manifestKey{src.repo, id}, func(ctx context.Context) (storedManifest, error) {
 		desc, raw, err := src.manifest(ctx, id)
 		if err != nil {
 			return storedManifest{}, err
 		}
 		m := storedManifest{desc, raw}
 		// Who resolved a tag asks by digest next.
-		c.manifests.keep(manifestKey{src.repo, desc.Digest.String()}, m)
+		c.manifests.Keep(manifestKey{src.repo, desc.Digest.String()}, m)
 		return m, nil
 	})
 }

@@ -1,13 +1,14 @@
-package registry
+// Package memo remembers values that are expensive to get.
+package memo
 
 import (
 	"context"
 	"sync"
 )
 
-// memo remembers values that are expensive to get. Of several callers that ask for one key, one
+// Memo remembers values that are expensive to get. Of several callers that ask for one key, one
 // gets the value and the others wait; failures are not remembered. The zero value is ready.
-type memo[K comparable, V any] struct {
+type Memo[K comparable, V any] struct {
 	mu    sync.Mutex
 	calls map[K]*call[V]
 }
@@ -18,9 +19,9 @@ type call[V any] struct {
 	err   error
 }
 
-// do returns the value of key, which get computes if nobody has. get runs under its own
+// Do returns the value of key, which get computes if nobody has. get runs under its own
 // context, life, so that the first caller's giving up does not fail the others.
-func (m *memo[K, V]) do(ctx, life context.Context, key K, get func(context.Context) (V, error)) (V, error) {
+func (m *Memo[K, V]) Do(ctx, life context.Context, key K, get func(context.Context) (V, error)) (V, error) {
 	m.mu.Lock()
 	c, running := m.calls[key]
 	if !running {
@@ -41,7 +42,7 @@ func (m *memo[K, V]) do(ctx, life context.Context, key K, get func(context.Conte
 	}
 }
 
-func (m *memo[K, V]) run(life context.Context, key K, c *call[V], get func(context.Context) (V, error)) {
+func (m *Memo[K, V]) run(life context.Context, key K, c *call[V], get func(context.Context) (V, error)) {
 	defer close(c.done)
 	c.value, c.err = get(life)
 	if c.err != nil {
@@ -51,8 +52,8 @@ func (m *memo[K, V]) run(life context.Context, key K, c *call[V], get func(conte
 	}
 }
 
-// keep remembers a value that was got otherwise.
-func (m *memo[K, V]) keep(key K, value V) {
+// Keep remembers a value that was got otherwise.
+func (m *Memo[K, V]) Keep(key K, value V) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.calls[key] != nil {
@@ -64,4 +65,11 @@ func (m *memo[K, V]) keep(key K, value V) {
 		m.calls = map[K]*call[V]{}
 	}
 	m.calls[key] = c
+}
+
+// Clear forgets all values. Whoever waits for one still gets it.
+func (m *Memo[K, V]) Clear() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls = nil
 }

@@ -1,0 +1,189 @@
+package cache
+
+import (
+	"context"
+	"slices"
+
+	"github.com/slipway-build/slipway/pkg/memo"
+	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/solve"
+	"github.com/slipway-build/slipway/pkg/tree"
+)
+
+// Caching returns an executor that takes results from records where it can, and has next execute the
+// rest and keeps its results. It does so for one solver.
+func (c *Cache) Caching(next solve.Executor) solve.Executor {
+	return &executor{cache: c, next: next}
+}
+
+type executor struct {
+	cache    *Cache
+	next     solve.Executor
+	resolved memo.Memo[string, *resolution] // by id of the vertex
+}
+
+// resolution is what is known of a vertex before it is executed.
+type resolution struct {
+	key op.Key
+	// alias is the key by which a record can be found without looking at the content of trees
+	// that the operation only reads; zero if there are none.
+	alias op.Key
+	// byAlias says that it was.
+	byAlias bool
+	hit     *found // nil for a miss
+}
+
+// Key implements solve.Executor. Looking for the record comes first: it may know the key.
+func (e *executor) Key(ctx context.Context, v *op.Vertex, in []op.Input) (op.Key, error) {
+	if !e.cache.caches(v.Op) {
+		return e.next.Key(ctx, v, in)
+	}
+	r, err := e.resolve(ctx, v, in)
+	if err != nil {
+		return op.Key{}, err
+	}
+	return r.key, nil
+}
+
+// Execute implements solve.Executor.
+func (e *executor) Execute(ctx context.Context, v *op.Vertex, in []op.Input) ([]*tree.Tree, error) {
+	c := e.cache
+	if !c.caches(v.Op) {
+		return e.next.Execute(ctx, v, in)
+	}
+	r, err := e.resolve(ctx, v, in)
+	if err != nil {
+		return nil, err
+	}
+	bases, _, err := op.Bases(v.Op, in)
+	if err != nil {
+		return nil, err
+	}
+	if r.hit != nil {
+		trees, err := c.trees(r.hit, bases)
+		if err != nil {
+			return nil, err
+		}
+		solve.ReportFrom(ctx).Hit()
+		c.saves.found(v, in, r, trees)
+		return trees, nil
+	}
+	trees, err := e.next.Execute(ctx, v, in)
+	if err == nil {
+		c.saves.executed(v, in, r, bases, trees)
+	}
+	return trees, err
+}
+
+// trees are the outputs that a record stands for.
+func (c *Cache) trees(f *found, bases []*tree.Tree) ([]*tree.Tree, error) {
+	trees := make([]*tree.Tree, len(bases))
+	for i := range f.record.Outputs {
+		l, err := newStoredLayer(f, &f.record.Outputs[i], c.State)
+		if err != nil {
+			return nil, f.damaged(err)
+		}
+		trees[i] = bases[i].Push(l)
+	}
+	return trees, nil
+}
+
+func (e *executor) resolve(ctx context.Context, v *op.Vertex, in []op.Input) (*resolution, error) {
+	return e.resolved.Do(ctx, e.cache.ctx, v.ID, func(ctx context.Context) (*resolution, error) {
+		return e.find(ctx, v, in)
+	})
+}
+
+// find computes the keys of a vertex and looks for a record that holds.
+func (e *executor) find(ctx context.Context, v *op.Vertex, in []op.Input) (r *resolution, err error) {
+	r = &resolution{}
+	c := e.cache
+	bases, _, err := op.Bases(v.Op, in)
+	if err != nil {
+		return nil, err
+	}
+	indirect := indirectReads(v)
+	if len(indirect) > 0 {
+		if r.alias, err = e.next.Key(ctx, v, byKey(in, indirect)); err != nil {
+			return nil, err
+		}
+		if read := treesOf(in, indirect); !v.NoCache && known(read...) {
+			identity, err := c.ids.of(ctx, read...)
+			if err != nil {
+				return nil, err
+			}
+			if r.hit, err = c.match(ctx, r.alias, identity, bases); err != nil {
+				return nil, err
+			}
+			if r.hit != nil {
+				r.key, r.byAlias = r.hit.record.Key, true
+				return r, nil
+			}
+		}
+	}
+	if r.key, err = e.next.Key(ctx, v, in); err != nil || v.NoCache {
+		return r, err
+	}
+	r.hit, err = c.match(ctx, r.key, Identity{}, bases)
+	return r, err
+}
+
+// match looks for a record under a key that holds for these trees.
+func (c *Cache) match(ctx context.Context, k op.Key, reads Identity, bases []*tree.Tree) (*found, error) {
+	all, err := c.lookup(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range all {
+		if f.record.Reads != reads || (reads == (Identity{}) && f.record.Key != k) {
+			continue
+		}
+		fits, err := c.fits(ctx, f.record, bases)
+		if err != nil {
+			return nil, err
+		}
+		if fits {
+			return f, nil
+		}
+	}
+	return nil, nil
+}
+
+func (c *Cache) fits(ctx context.Context, r *Record, bases []*tree.Tree) (bool, error) {
+	if len(r.Outputs) != len(bases) {
+		return false, nil
+	}
+	for i, b := range bases {
+		id, err := c.ids.of(ctx, b)
+		if err != nil || id != r.Outputs[i].Base {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// indirectReads lists the inputs that the vertex's operation only reads and whose content costs
+// something to know: all but directories of this machine.
+func indirectReads(v *op.Vertex) []int {
+	return slices.DeleteFunc(op.Reads(v.Op, len(v.Inputs)), func(i int) bool {
+		_, local := v.Inputs[i].Vertex.Op.(*op.Local)
+		return local
+	})
+}
+
+// byKey returns in with the inputs at some places to be counted by their keys.
+func byKey(in []op.Input, at []int) []op.Input {
+	out := slices.Clone(in)
+	for _, i := range at {
+		out[i].ByKey = true
+	}
+	return out
+}
+
+func treesOf(in []op.Input, at []int) []*tree.Tree {
+	var trees []*tree.Tree
+	for _, i := range at {
+		trees = append(trees, in[i].Tree)
+	}
+	return trees
+}

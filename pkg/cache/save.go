@@ -1,0 +1,368 @@
+package cache
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/tree"
+)
+
+// parallelSaves is how many results are written and sent at once.
+const parallelSaves = 4
+
+// saves writes records behind the build's back.
+type saves struct {
+	cache *Cache
+	ctx   context.Context
+	stop  context.CancelCauseFunc
+	slots chan struct{}
+	wg    sync.WaitGroup
+	to    []*writer
+
+	mu   sync.Mutex
+	jobs map[layer.Layer]*job // by the layers whose saving they are
+	keys map[op.Key]bool      // what is being saved already
+}
+
+// writer puts into a store until it fails once.
+type writer struct {
+	Store
+	warn   func(string)
+	failed atomic.Bool
+}
+
+func (w *writer) fail(err error) {
+	if !w.failed.Swap(true) {
+		w.warn(fmt.Sprintf("cache %s cannot be written, the build goes on without it: %v", w, err))
+	}
+}
+
+// job is the saving of one result.
+type job struct {
+	done chan struct{}
+	// kept says, by index into saves.to, that the store has the record of this very result.
+	kept []bool
+}
+
+func newSaves(ctx context.Context, c *Cache) *saves {
+	s := &saves{
+		cache: c, slots: make(chan struct{}, parallelSaves),
+		jobs: map[layer.Layer]*job{}, keys: map[op.Key]bool{},
+	}
+	s.ctx, s.stop = context.WithCancelCause(ctx)
+	for _, store := range c.To {
+		s.to = append(s.to, &writer{Store: store, warn: c.Warn})
+	}
+	return s
+}
+
+// result is what an operation gave, and how it is found again.
+type result struct {
+	vertex *op.Vertex
+	*resolution
+	reads []*tree.Tree // those of the alias
+	bases []*tree.Tree
+	trees []*tree.Tree
+}
+
+// executed saves what an operation has just given.
+func (s *saves) executed(v *op.Vertex, in []op.Input, r *resolution, bases, trees []*tree.Tree) {
+	if len(s.to) == 0 || len(trees) != len(bases) || slices.Contains(trees, nil) {
+		return
+	}
+	s.start(&result{v, r, treesOf(in, indirectReads(v)), bases, trees})
+}
+
+// found saves what was found where it is missing: in the other stores, and under its alias.
+func (s *saves) found(v *op.Vertex, in []op.Input, r *resolution, trees []*tree.Tree) {
+	aliasMissing := r.alias != (op.Key{}) && !r.byAlias
+	elsewhere := slices.ContainsFunc(s.to, func(w *writer) bool { return w.Store != r.hit.store })
+	if len(s.to) == 0 || !(aliasMissing || elsewhere) {
+		return
+	}
+	s.start(&result{vertex: v, resolution: r, reads: treesOf(in, indirectReads(v)), trees: trees})
+}
+
+func (s *saves) start(r *result) {
+	j := &job{done: make(chan struct{}), kept: make([]bool, len(s.to))}
+	s.mu.Lock()
+	for _, t := range r.trees {
+		s.jobs[t.Top()] = j
+	}
+	s.mu.Unlock()
+	s.wg.Go(func() {
+		defer close(j.done)
+		s.await(r)
+		select {
+		case s.slots <- struct{}{}:
+			defer func() { <-s.slots }()
+		case <-s.ctx.Done():
+			return
+		}
+		s.save(r, j)
+	})
+}
+
+// await waits until what the result was made on is saved: its record is worth nothing without.
+func (s *saves) await(r *result) {
+	for _, j := range s.below(r) {
+		select {
+		case <-j.done:
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// below lists the jobs of the layers that the result was made on.
+func (s *saves) below(r *result) []*job {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*job
+	for _, b := range r.bases {
+		for ; b.Depth() > 0; b = b.Parent() {
+			if j := s.jobs[b.Top()]; j != nil {
+				all = append(all, j)
+			}
+		}
+	}
+	return all
+}
+
+// save puts one result into all stores.
+func (s *saves) save(r *result, j *job) {
+	rec, indexes, err := s.record(r)
+	if err != nil {
+		if s.ctx.Err() == nil {
+			s.cache.Warn(fmt.Sprintf("cache: the result of %s is not kept: %v", r.vertex.Name, err))
+		}
+		return
+	}
+	below := s.below(r)
+	for i, w := range s.to {
+		unkept := func(b *job) bool { return b != j && !b.kept[i] }
+		if w.failed.Load() || slices.ContainsFunc(below, unkept) {
+			continue
+		}
+		kept, err := s.put(w, r, rec, indexes)
+		if err != nil {
+			if s.ctx.Err() == nil {
+				w.fail(err)
+			}
+			continue
+		}
+		j.kept[i] = kept
+	}
+}
+
+// blobs are the blobs of one output.
+type blobs struct {
+	layer v1.Layer
+	index []byte
+}
+
+// record makes the record of a result, and what it refers to.
+func (s *saves) record(r *result) (*Record, []blobs, error) {
+	if r.hit != nil {
+		return s.foundRecord(r)
+	}
+	rec := &Record{Key: r.key, Created: s.cache.Now, Step: r.vertex.Name}
+	var all []blobs
+	for i, t := range r.trees {
+		o, b, err := s.output(t.Top(), r.bases[i])
+		if err != nil {
+			return nil, nil, err
+		}
+		rec.Outputs, all = append(rec.Outputs, *o), append(all, *b)
+	}
+	return rec, all, nil
+}
+
+// foundRecord is the record that was found, whose blobs are read only if a store lacks them.
+func (s *saves) foundRecord(r *result) (*Record, []blobs, error) {
+	rec := *r.hit.record
+	rec.Reads = Identity{}
+	var all []blobs
+	for i, t := range r.trees {
+		b := blobs{layer: t.Top().(*storedLayer).Blob()}
+		if slices.ContainsFunc(s.to, func(w *writer) bool { return w.Store != r.hit.store }) {
+			var err error
+			if b.index, err = readBlob(s.ctx, r.hit.store, rec.Outputs[i].Index, indexLimit); err != nil {
+				return nil, nil, err
+			}
+		}
+		all = append(all, b)
+	}
+	return &rec, all, nil
+}
+
+// output writes the layer that an operation put on top of base.
+func (s *saves) output(l layer.Layer, base *tree.Tree) (*Output, *blobs, error) {
+	c := s.cache
+	baseID, err := c.ids.of(s.ctx, base)
+	if err != nil {
+		return nil, nil, err
+	}
+	content, err := c.ids.layer(s.ctx, l)
+	if err != nil {
+		return nil, nil, err
+	}
+	written, err := c.Writer.Write(s.ctx, l, c.Form)
+	if err != nil {
+		return nil, nil, err
+	}
+	index, err := written.Index(s.ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !c.Form.Epoch.IsZero() {
+		original, err := l.Index(s.ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		index = index.WithTimesOf(original)
+	}
+	o := &Output{Base: baseID, Form: c.Form, Content: content}
+	if err := o.describe(written.Blob()); err != nil {
+		return nil, nil, err
+	}
+	data, err := index.MarshalBinary()
+	if err != nil {
+		return nil, nil, err
+	}
+	o.Index = v1.Descriptor{MediaType: indexType}
+	if o.Index.Digest, o.Index.Size, err = v1.SHA256(bytes.NewReader(data)); err != nil {
+		return nil, nil, err
+	}
+	return o, &blobs{written.Blob(), data}, nil
+}
+
+// describe sets what the blob says of itself.
+func (o *Output) describe(blob v1.Layer) error {
+	var errs [4]error
+	o.Layer.Digest, errs[0] = blob.Digest()
+	o.Layer.Size, errs[1] = blob.Size()
+	o.Layer.MediaType, errs[2] = blob.MediaType()
+	o.DiffID, errs[3] = blob.DiffID()
+	return errors.Join(errs[:]...)
+}
+
+// put puts a result into a store, under its key and its alias. kept says that the store has this
+// result, and not that of another build, which was faster.
+func (s *saves) put(w *writer, r *result, rec *Record, all []blobs) (kept bool, err error) {
+	inIt := r.hit != nil && r.hit.store == w.Store
+	if !inIt {
+		other, err := s.present(w, r, rec)
+		switch {
+		case err != nil:
+			return false, err
+		case other != nil && !sameContent(other, rec):
+			return false, nil
+		case other != nil:
+			rec = other
+		default:
+			if err := s.putBlobs(w, rec, all); err != nil {
+				return false, err
+			}
+			if err := s.putRecord(w, r.key, rec); err != nil {
+				return false, err
+			}
+		}
+	}
+	if r.alias == (op.Key{}) || inIt && r.byAlias {
+		return true, nil
+	}
+	alias := *rec
+	if alias.Reads, err = s.cache.ids.of(s.ctx, r.reads...); err != nil {
+		return false, err
+	}
+	return true, s.putRecord(w, r.alias, &alias)
+}
+
+func (s *saves) putRecord(w *writer, k op.Key, rec *Record) error {
+	raw, err := rec.Marshal()
+	if err != nil {
+		return err
+	}
+	return w.PutManifest(s.ctx, recordName(k), raw)
+}
+
+// present is the record for the result's key that the store has already and that holds as well as rec
+// does; nil if there is none, or if the user wants no old results.
+func (s *saves) present(w *writer, r *result, rec *Record) (*Record, error) {
+	if r.vertex.NoCache {
+		return nil, nil
+	}
+	raw, err := w.Manifest(s.ctx, recordName(r.key))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	other, err := Unmarshal(raw)
+	if err != nil || other.Key != rec.Key || len(other.Outputs) != len(rec.Outputs) || s.cache.expired(other) {
+		return nil, nil // to be replaced
+	}
+	for i := range rec.Outputs {
+		if other.Outputs[i].Base != rec.Outputs[i].Base {
+			return nil, nil
+		}
+	}
+	return other, nil
+}
+
+func sameContent(a, b *Record) bool {
+	for i := range a.Outputs {
+		if a.Outputs[i].Content != b.Outputs[i].Content {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *saves) putBlobs(w *writer, rec *Record, all []blobs) error {
+	for i, o := range rec.Outputs {
+		if err := w.Put(s.ctx, o.Layer, all[i].layer.Compressed); err != nil {
+			return err
+		}
+		if err := w.Put(s.ctx, o.Index, bytesOf(all[i].index)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errTimeout is why saving ended early.
+var errTimeout = errors.New("the time for writing the cache is over")
+
+// Flush waits until everything is saved, no longer than limit; 0 stands for any time.
+func (c *Cache) Flush(limit time.Duration) {
+	s := c.saves
+	done := make(chan struct{})
+	go func() { s.wg.Wait(); close(done) }()
+	var over <-chan time.Time
+	if limit > 0 {
+		timer := time.NewTimer(limit)
+		defer timer.Stop()
+		over = timer.C
+	}
+	select {
+	case <-done:
+	case <-over:
+		c.Warn(fmt.Sprintf("not everything was written to the cache within %v", limit))
+		s.stop(errTimeout)
+		<-done
+	}
+}
