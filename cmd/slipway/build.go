@@ -107,6 +107,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 			o.BuildContexts, err = pairs("build-context", c.StringSlice("build-context"), true)
 			return err
 		},
+		func() error { o.Cache, err = cacheOptions(c); return err },
 		func() error { o.Registry, err = registryOptions(c); return err },
 		func() error { o.Secrets, err = secrets(c.StringSlice("secret"), c.String("secrets-dir")); return err },
 		func() error { o.Agents, err = secret.ParseAgents(c.StringSlice("ssh")); return err },

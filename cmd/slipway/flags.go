@@ -1,11 +1,15 @@
 package main
 
-import "github.com/urfave/cli/v2"
+import (
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
 
 // buildFlags lists the flags of "slipway build". Where Docker and Kaniko have different names for a
 // thing, both work.
 func buildFlags() []cli.Flag {
-	return withLists(dockerfileFlags(), inputFlags(), outputFlags(), runFlags(), registryFlags(), resultFlags(), dockerResultFlags(), displayFlags())
+	return withLists(dockerfileFlags(), inputFlags(), outputFlags(), cacheFlags(), runFlags(), registryFlags(), resultFlags(), dockerResultFlags(), displayFlags())
 }
 
 // withLists adds the flags for lists to the others.
@@ -42,8 +46,6 @@ func inputFlags() []cli.Flag {
 		&cli.StringSliceFlag{Category: category, Name: "label", Usage: "`KEY=VALUE` to add to the image config"},
 		&cli.StringSliceFlag{Category: category, Name: "annotation", Usage: "`KEY=VALUE` to add to the manifest; \"index:KEY=VALUE\" and the like say where"},
 		&cli.StringFlag{Category: category, Name: "source-date-epoch", EnvVars: []string{"SOURCE_DATE_EPOCH"}, Usage: "`SECONDS` since 1970 that no time in the image exceeds, which makes builds reproducible"},
-		&cli.BoolFlag{Category: category, Name: "no-cache", Usage: "use no cached results"},
-		&cli.StringSliceFlag{Category: category, Name: "no-cache-filter", Usage: "use no cached results for `STAGE`"},
 		&cli.BoolFlag{Category: category, Name: "pull", Usage: "accepted for Docker's sake: references are always resolved anew"},
 		&cli.BoolFlag{Category: category, Name: "check", Usage: "check the Dockerfile, build nothing"},
 	}
@@ -60,6 +62,24 @@ func outputFlags() []cli.Flag {
 		&cli.StringFlag{Category: category, Name: "oci-layout-path", Usage: "write an OCI layout to `DIR`"},
 		&cli.StringFlag{Category: category, Name: "compression", Value: "gzip", Usage: "of new layers: gzip, zstd or none"},
 		&cli.IntFlag{Category: category, Name: "compression-level", Usage: "1 to 9 for gzip, 1 to 22 for zstd (default: the algorithm's)"},
+	}
+}
+
+// cacheFlags say where results are kept between builds.
+func cacheFlags() []cli.Flag {
+	const category = "Cache"
+	return []cli.Flag{
+		&cli.BoolFlag{Category: category, Name: "cache", Usage: "take results from --cache-repo and keep them there"},
+		&cli.StringFlag{Category: category, Name: "cache-repo", Usage: "`STORE` of --cache (default: the repository of the first --tag with /cache appended; without a tag, a directory below --state-dir)"},
+		&cli.StringSliceFlag{Category: category, Name: "cache-from", Usage: "`STORE` to take results from: a repository, a directory or a bucket (s3://, gs://, azblob://)"},
+		&cli.StringSliceFlag{Category: category, Name: "cache-to", Usage: "`STORE` to keep results in"},
+		&cli.DurationFlag{Category: category, Name: "cache-ttl", Value: 14 * 24 * time.Hour, Usage: "`AGE` at which results are not used any more; 0 for never"},
+		&cli.BoolFlag{Category: category, Name: "cache-copy-layers", Value: true, Usage: "keep results of COPY and ADD, too"},
+		&cli.BoolFlag{Category: category, Name: "cache-run-layers", Value: true, Usage: "keep results of RUN and WORKDIR"},
+		&cli.BoolFlag{Category: category, Name: "no-push-cache", Usage: "take results, keep none"},
+		&cli.DurationFlag{Category: category, Name: "cache-write-timeout", Value: 10 * time.Minute, Usage: "how long to wait at the end for what is being written; 0 for any time"},
+		&cli.BoolFlag{Category: category, Name: "no-cache", Usage: "take no results; new ones are kept"},
+		&cli.StringSliceFlag{Category: category, Name: "no-cache-filter", Usage: "take no results for `STAGE`"},
 	}
 }
 

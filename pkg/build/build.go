@@ -15,6 +15,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/slipway-build/slipway/pkg/cache"
 	"github.com/slipway-build/slipway/pkg/download"
 	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/git"
@@ -80,9 +81,12 @@ type session struct {
 	backend  *lazyBackend
 	env      *op.Env
 	secrets  *secret.Store
-	solver   *solve.Solver
+	solver   *solve.Solver // the frontend's own
 	meter    *progress.Meter
-	closers  []func() error
+
+	cacheFrom, cacheTo []cache.Store
+	cache              *cache.Cache // nil without stores
+	closers            []func() error
 }
 
 // open checks the options, as far as possible before anything is touched, and opens what the
@@ -99,6 +103,9 @@ func (s *session) open(ctx context.Context) error {
 		return err
 	}
 	if s.outputs, err = s.targets(configs); err != nil {
+		return &UsageError{err}
+	}
+	if err := s.openCache(); err != nil {
 		return &UsageError{err}
 	}
 	if s.backend, err = s.isolation(); err != nil {
@@ -163,9 +170,17 @@ func (s *session) startSolver(ctx context.Context) {
 	if s.backend != nil { // nil where nothing is going to be executed
 		s.env.Isolation = s.backend
 	}
-	executor := s.meter.Observe(s.display.Observe(solve.Memoizing(solve.Locating(solve.Ops{Env: s.env}))))
-	s.solver = solve.New(ctx, executor)
+	s.solver = solve.New(ctx, s.executor())
 	s.closers = append(s.closers, func() error { s.solver.Close(); return nil })
+}
+
+// executor is what a solver executes vertices with.
+func (s *session) executor() solve.Executor {
+	bottom := solve.Locating(solve.Ops{Env: s.env})
+	if s.cache != nil {
+		bottom = s.cache.Caching(bottom)
+	}
+	return s.meter.Observe(s.display.Observe(solve.Memoizing(bottom)))
 }
 
 // show opens what tells the user, and Argo, how far the build is.
@@ -225,13 +240,11 @@ func (s *session) run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	s.meter.Expect(len(vertices(graph)) + 1) // and the export
-	trees, err := s.solve(ctx, graph)
-	if err != nil {
-		return nil, err
+	s.startCache(ctx, graph)
+	res, err := s.make(ctx, graph)
+	for s.cache != nil && s.cache.Distrust(err) {
+		res, err = s.make(ctx, graph)
 	}
-	res, err := s.export(ctx, func(ctx context.Context, o image.Options) (*image.Built, error) {
-		return s.assemble(ctx, o, graph, trees)
-	})
 	if err != nil {
 		return nil, err
 	}
@@ -269,8 +282,27 @@ func (s *session) warn(w frontend.Warning) {
 	s.display.Warn(out)
 }
 
-// solve executes the graphs of all platforms, in parallel.
-func (s *session) solve(ctx context.Context, r *frontend.Result) ([]*tree.Tree, error) {
+// make executes the graph and writes the outputs.
+func (s *session) make(ctx context.Context, graph *frontend.Result) (*Result, error) {
+	solver := solve.New(ctx, s.executor())
+	defer solver.Close()
+	if s.cache != nil {
+		warmed := make(chan struct{})
+		warming, stop := context.WithCancel(ctx)
+		go func() { defer close(warmed); s.cache.Warm(warming, s.env, solver, roots(graph)) }()
+		defer func() { stop(); <-warmed }()
+	}
+	trees, err := solveAll(ctx, solver, graph)
+	if err != nil {
+		return nil, err
+	}
+	return s.export(ctx, func(ctx context.Context, o image.Options) (*image.Built, error) {
+		return s.assemble(ctx, o, graph, trees)
+	})
+}
+
+// solveAll executes the graphs of all platforms, in parallel.
+func solveAll(ctx context.Context, solver *solve.Solver, r *frontend.Result) ([]*tree.Tree, error) {
 	trees := make([]*tree.Tree, len(r.Platforms))
 	g, ctx := errgroup.WithContext(ctx)
 	for i, p := range r.Platforms {
@@ -278,7 +310,7 @@ func (s *session) solve(ctx context.Context, r *frontend.Result) ([]*tree.Tree, 
 			continue
 		}
 		g.Go(func() (err error) {
-			trees[i], err = s.solver.Solve(ctx, *p.Root)
+			trees[i], err = solver.Solve(ctx, *p.Root)
 			return err
 		})
 	}
@@ -287,12 +319,9 @@ func (s *session) solve(ctx context.Context, r *frontend.Result) ([]*tree.Tree, 
 
 // assemble makes the image.
 func (s *session) assemble(ctx context.Context, o image.Options, r *frontend.Result, trees []*tree.Tree) (built *image.Built, err error) {
-	spec := image.Spec{Options: o, Index: r.Index}
+	spec := image.Spec{Options: withEpoch(o, r), Index: r.Index}
 	spec.Now = s.now
 	for i, p := range r.Platforms {
-		if p.Epoch != nil && !spec.OwnEpoch {
-			spec.Epoch = p.Epoch
-		}
 		spec.Platforms = append(spec.Platforms, image.Platform{
 			Platform: v1.Platform{
 				OS: p.Platform.OS, Architecture: p.Platform.Architecture, Variant: p.Platform.Variant,

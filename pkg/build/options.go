@@ -35,6 +35,7 @@ type Options struct {
 	Epoch         *time.Time
 	NoCache       bool
 	NoCacheFilter []string
+	Cache         CacheOptions
 	Pull          bool
 	Check         bool // only check the Dockerfile
 

@@ -14,6 +14,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/memo"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
@@ -32,7 +33,6 @@ type saves struct {
 
 	mu   sync.Mutex
 	jobs map[layer.Layer]*job // by the layers whose saving they are
-	keys map[op.Key]bool      // what is being saved already
 }
 
 // writer puts into a store until it fails once.
@@ -40,6 +40,15 @@ type writer struct {
 	Store
 	warn   func(string)
 	failed atomic.Bool
+	config memo.Memo[struct{}, struct{}]
+}
+
+// putConfig puts the config that all manifests have, once.
+func (w *writer) putConfig(ctx context.Context) error {
+	_, err := w.config.Do(ctx, ctx, struct{}{}, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, w.Put(ctx, emptyBlob(), bytesOf(emptyContent))
+	})
+	return err
 }
 
 func (w *writer) fail(err error) {
@@ -58,7 +67,7 @@ type job struct {
 func newSaves(ctx context.Context, c *Cache) *saves {
 	s := &saves{
 		cache: c, slots: make(chan struct{}, parallelSaves),
-		jobs: map[layer.Layer]*job{}, keys: map[op.Key]bool{},
+		jobs: map[layer.Layer]*job{},
 	}
 	s.ctx, s.stop = context.WithCancelCause(ctx)
 	for _, store := range c.To {
@@ -333,6 +342,9 @@ func sameContent(a, b *Record) bool {
 }
 
 func (s *saves) putBlobs(w *writer, rec *Record, all []blobs) error {
+	if err := w.putConfig(s.ctx); err != nil {
+		return err
+	}
 	for i, o := range rec.Outputs {
 		if err := w.Put(s.ctx, o.Layer, all[i].layer.Compressed); err != nil {
 			return err
@@ -342,6 +354,20 @@ func (s *saves) putBlobs(w *writer, rec *Record, all []blobs) error {
 		}
 	}
 	return nil
+}
+
+// Pending reports whether something is still to be saved.
+func (c *Cache) Pending() bool {
+	c.saves.mu.Lock()
+	defer c.saves.mu.Unlock()
+	for _, j := range c.saves.jobs {
+		select {
+		case <-j.done:
+		default:
+			return true
+		}
+	}
+	return false
 }
 
 // errTimeout is why saving ended early.

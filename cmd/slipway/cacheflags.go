@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/urfave/cli/v2"
+
+	"github.com/slipway-build/slipway/pkg/build"
+)
+
+// cacheOptions turns the flags into the options of the cache: Kaniko's --cache with --cache-repo, and
+// docker's --cache-from and --cache-to beside it.
+func cacheOptions(c *cli.Context) (build.CacheOptions, error) {
+	o := build.CacheOptions{
+		From: c.StringSlice("cache-from"), To: c.StringSlice("cache-to"),
+		TTL: c.Duration("cache-ttl"), WriteTimeout: c.Duration("cache-write-timeout"),
+		SkipCopies: !c.Bool("cache-copy-layers"), SkipRuns: !c.Bool("cache-run-layers"),
+	}
+	if o.TTL < 0 || o.WriteTimeout < 0 {
+		return o, fmt.Errorf("--cache-ttl and --cache-write-timeout cannot be negative")
+	}
+	if c.Bool("cache") {
+		repo, err := cacheRepo(c)
+		if err != nil {
+			return o, err
+		}
+		o.From, o.To = append(o.From, repo), append(o.To, repo)
+	}
+	if c.Bool("no-push-cache") {
+		o.To = nil
+	}
+	return o, nil
+}
+
+// cacheRepo is the store of --cache.
+func cacheRepo(c *cli.Context) (string, error) {
+	if repo := c.String("cache-repo"); repo != "" {
+		return repo, nil
+	}
+	tags := c.StringSlice("tag")
+	if len(tags) == 0 {
+		dir, err := stateDir(c)
+		return filepath.Join(dir, "cache"), err
+	}
+	ref, err := name.ParseReference(tags[0])
+	if err != nil {
+		return "", fmt.Errorf("--tag %s: %w", tags[0], err)
+	}
+	return ref.Context().String() + "/cache", nil
+}

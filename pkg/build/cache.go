@@ -1,0 +1,122 @@
+package build
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/slipway-build/slipway/pkg/cache"
+	"github.com/slipway-build/slipway/pkg/frontend"
+	"github.com/slipway-build/slipway/pkg/image"
+	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/progress"
+)
+
+// CacheOptions say where results are kept between builds.
+type CacheOptions struct {
+	// From and To are stores, in the forms that docs/cache.md lists.
+	From, To []string
+	// TTL is the age at which a record is not used any more; 0 for no such age.
+	TTL time.Duration
+	// SkipCopies leaves out COPY and ADD, SkipRuns all other steps.
+	SkipCopies, SkipRuns bool
+	// WriteTimeout is how long the end of the build waits for what is being written; 0
+	// for as long as it takes.
+	WriteTimeout time.Duration
+}
+
+// openCache opens the stores, as far as that can be done without asking them.
+func (s *session) openCache() error {
+	opened := map[string]cache.Store{}
+	open := func(specs []string) ([]cache.Store, error) {
+		var all []cache.Store
+		for _, spec := range specs {
+			store, known := opened[spec]
+			if !known {
+				var err error
+				if store, err = s.openStore(spec); err != nil {
+					return nil, fmt.Errorf("cache %s: %w", spec, err)
+				}
+				opened[spec] = store
+			}
+			all = append(all, store)
+		}
+		return all, nil
+	}
+	var err error
+	if s.cacheFrom, err = open(s.Cache.From); err != nil {
+		return err
+	}
+	s.cacheTo, err = open(s.Cache.To)
+	return err
+}
+
+// startCache prepares the cache of this build's graph; it stays nil if there are no stores.
+func (s *session) startCache(ctx context.Context, graph *frontend.Result) {
+	if len(s.cacheFrom) == 0 && len(s.cacheTo) == 0 {
+		return
+	}
+	s.cache = cache.New(ctx, cache.Options{
+		From: s.cacheFrom, To: s.cacheTo, TTL: s.Cache.TTL,
+		SkipCopies: s.Cache.SkipCopies, SkipRuns: s.Cache.SkipRuns,
+		Form: s.form(graph), Now: s.now, State: s.state, Writer: s.writer,
+		Warn: func(m string) { s.display.Warn(progress.Warning{Level: 1, Short: m}) },
+	})
+	if len(s.cacheTo) > 0 {
+		s.closers = append(s.closers, func() error { return s.flushCache(ctx) })
+	}
+}
+
+// form is the form in which the first output wants its layers: what the cache gets has to be written
+// anyway then.
+func (s *session) form(graph *frontend.Result) layer.Form {
+	o := s.plan.image
+	if len(s.outputs) > 0 {
+		o = s.outputs[0].options
+	}
+	o = withEpoch(o, graph)
+	return o.Form()
+}
+
+// withEpoch is o with the epoch that the Dockerfile asks for.
+func withEpoch(o image.Options, graph *frontend.Result) image.Options {
+	for _, p := range graph.Platforms {
+		if p.Epoch != nil && !o.OwnEpoch {
+			o.Epoch = p.Epoch
+		}
+	}
+	return o
+}
+
+func (s *session) flushCache(ctx context.Context) error {
+	if !s.cache.Pending() {
+		return nil
+	}
+	var names []string
+	for _, store := range s.cacheTo {
+		names = append(names, store.String())
+	}
+	return s.display.Step(ctx, "writing cache to "+strings.Join(names, ", "), func(context.Context, io.Writer) error {
+		s.cache.Flush(s.Cache.WriteTimeout)
+		return nil
+	})
+}
+
+// roots are the edges that the images are made of.
+func roots(graph *frontend.Result) []op.Edge {
+	var all []op.Edge
+	for _, p := range graph.Platforms {
+		if p.Root != nil {
+			all = append(all, *p.Root)
+		}
+	}
+	return all
+}
+
+// openStore opens the store that a user named.
+func (s *session) openStore(spec string) (cache.Store, error) {
+	return s.client.Repository(spec)
+}
