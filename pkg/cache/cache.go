@@ -123,7 +123,14 @@ func (c *Cache) ask(ctx context.Context, r *reader, name string) *found {
 		c.Warn(fmt.Sprintf("cache %s: record %s is not used: %v", r, name, err))
 		return nil
 	}
-	if c.expired(rec) || !r.complete(ctx, rec) {
+	if c.expired(rec) {
+		return nil
+	}
+	whole, err := complete(ctx, r.Store, rec)
+	if err != nil {
+		r.fail(err)
+	}
+	if !whole || err != nil {
 		return nil
 	}
 	return &found{name: name, store: r.Store, record: rec}
@@ -134,13 +141,13 @@ func (c *Cache) expired(rec *Record) bool {
 }
 
 // complete reports whether the store has everything that the record refers to.
-func (r *reader) complete(ctx context.Context, rec *Record) bool {
+func complete(ctx context.Context, s Store, rec *Record) (bool, error) {
 	var missing atomic.Bool
-	var g errgroup.Group
+	g, ctx := errgroup.WithContext(ctx)
 	for _, o := range rec.Outputs {
 		for _, blob := range []v1.Descriptor{o.Layer, o.Index} {
 			g.Go(func() error {
-				has, err := r.Has(ctx, blob)
+				has, err := s.Has(ctx, blob)
 				if !has {
 					missing.Store(true)
 				}
@@ -148,11 +155,8 @@ func (r *reader) complete(ctx context.Context, rec *Record) bool {
 			})
 		}
 	}
-	if err := g.Wait(); err != nil {
-		r.fail(err)
-		return false
-	}
-	return !missing.Load()
+	err := g.Wait()
+	return !missing.Load(), err
 }
 
 // fail has the store not be asked again.

@@ -310,10 +310,11 @@ func (s *saves) putRecord(w *writer, k op.Key, rec *Record) error {
 // present is the record for the result's key that the store has already and that holds as well as rec
 // does; nil if there is none, or if the user wants no old results.
 func (s *saves) present(w *writer, r *result, rec *Record) (*Record, error) {
-	if r.vertex.NoCache {
+	name := recordName(r.key)
+	if _, bad := s.cache.distrust.Load(name); bad || r.vertex.NoCache {
 		return nil, nil
 	}
-	raw, err := w.Manifest(s.ctx, recordName(r.key))
+	raw, err := w.Manifest(s.ctx, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -328,6 +329,9 @@ func (s *saves) present(w *writer, r *result, rec *Record) (*Record, error) {
 		if other.Outputs[i].Base != rec.Outputs[i].Base {
 			return nil, nil
 		}
+	}
+	if whole, err := complete(s.ctx, w.Store, other); !whole || err != nil {
+		return nil, err
 	}
 	return other, nil
 }

@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"strconv"
@@ -43,7 +44,11 @@ func newImage(p *Platform, blobs map[layer.Layer]written, o *Options) (*Image, e
 		}
 		diffIDs = append(diffIDs, img.list[len(img.list)-1].DiffID)
 	}
-	config, head, err := patchConfig(p, diffIDs, layerInfo(p, layers, o), o)
+	info, err := layerInfo(p, layers, o)
+	if err != nil {
+		return nil, err
+	}
+	config, head, err := patchConfig(p, diffIDs, info, o)
 	if err != nil {
 		return nil, err
 	}
@@ -56,19 +61,33 @@ func newImage(p *Platform, blobs map[layer.Layer]written, o *Options) (*Image, e
 	return img, img.seal(o)
 }
 
-// layerInfo is what is known about the layers: what p says, else what they say themselves.
-func layerInfo(p *Platform, layers []layer.Layer, o *Options) []LayerInfo {
+// layerInfo is what is known about the layers: what p says, else what they say themselves, and of those
+// of the base image, that they are as old as it.
+func layerInfo(p *Platform, layers []layer.Layer, o *Options) ([]LayerInfo, error) {
+	var base configHead
+	if len(p.Base) > 0 {
+		if err := json.Unmarshal(p.Base, &base); err != nil {
+			return nil, fmt.Errorf("base image config: %w", err)
+		}
+	}
 	info := make([]LayerInfo, len(layers))
 	copy(info, p.Info)
 	for i := range info {
-		if m, ok := layers[i].(layer.Made); ok && info[i].Created.IsZero() {
-			info[i].Created = m.Making().Created
+		if !info[i].Created.IsZero() {
+			continue
 		}
-		if info[i].Created.IsZero() {
+		made, isMade := layers[i].(layer.Made)
+		_, isBlob := layers[i].(layer.Blob)
+		switch {
+		case isMade:
+			info[i].Created = made.Making().Created
+		case isBlob && base.Created != nil:
+			info[i].Created = *base.Created
+		default:
 			info[i].Created = o.Now
 		}
 	}
-	return info
+	return info, nil
 }
 
 // add appends a layer.
