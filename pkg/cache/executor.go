@@ -49,6 +49,9 @@ func (e *executor) Key(ctx context.Context, v *op.Vertex, in []op.Input) (op.Key
 func (e *executor) Execute(ctx context.Context, v *op.Vertex, in []op.Input) ([]*tree.Tree, error) {
 	c := e.cache
 	if !c.caches(v.Op) {
+		if merged(v, in) {
+			solve.ReportFrom(ctx).Hit()
+		}
 		return e.next.Execute(ctx, v, in)
 	}
 	r, err := e.resolve(ctx, v, in)
@@ -73,6 +76,18 @@ func (e *executor) Execute(ctx context.Context, v *op.Vertex, in []op.Input) ([]
 		c.saves.executed(v, in, r, bases, trees)
 	}
 	return trees, err
+}
+
+// merged reports whether the vertex only stacks what was found: COPY --link is a copy and a merge, and
+// the user sees one step.
+func merged(v *op.Vertex, in []op.Input) bool {
+	if _, isMerge := v.Op.(*op.Merge); !isMerge || len(in) < 2 {
+		return false
+	}
+	return !slices.ContainsFunc(in[1:], func(i op.Input) bool {
+		_, stored := i.Tree.Top().(*storedLayer)
+		return !stored
+	})
 }
 
 // trees are the outputs that a record stands for.

@@ -107,15 +107,20 @@ func TestPushToDistribution(t *testing.T) {
 
 // apiRequests gives the changing requests in an access log, "METHOD PATH", without queries.
 func apiRequests(log string) []string {
-	var requests []string
+	return requests(log, "PUT", "POST", "PATCH")
+}
+
+// requests gives the requests of some methods in an access log, "METHOD PATH", without queries.
+func requests(log string, methods ...string) []string {
+	var all []string
 	for line := range strings.Lines(log) {
-		for _, method := range []string{"PUT", "POST", "PATCH"} {
+		for _, method := range methods {
 			if _, rest, ok := strings.Cut(line, `"`+method+" "); ok {
 				path, _, _ := strings.Cut(rest, " ")
 				path, _, _ = strings.Cut(path, "?")
-				requests = append(requests, method+" "+path)
+				all = append(all, method+" "+path)
 			}
 		}
 	}
-	return requests
+	return all
 }
