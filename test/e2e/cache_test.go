@@ -146,7 +146,7 @@ func TestFullyCachedBuild(t *testing.T) {
 		return read(t, filepath.Join(dir, "digest")), o
 	}
 	first, cold := build("first")
-	if n := len(executed(cold.stderr)); n != 18 {
+	if n := len(executed(cold.stderr)); n != 19 {
 		t.Errorf("the first build executed %d steps:\n%s", n, cold.stderr)
 	}
 	before := len(log())
