@@ -1,0 +1,93 @@
+package bucket
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"gocloud.dev/blob"
+)
+
+// An upload holds at most as many parts of that size, in bytes, in memory.
+const (
+	partSize      = 8 << 20
+	parallelParts = 2
+)
+
+// Put keeps a blob. It is not there before it is whole and has the digest that it should have.
+func (s *Store) Put(ctx context.Context, d v1.Descriptor, open func() (io.ReadCloser, error)) error {
+	return s.failed("writing blob "+d.Digest.String(), s.put(ctx, d, open))
+}
+
+func (s *Store) put(ctx context.Context, d v1.Descriptor, open func() (io.ReadCloser, error)) (err error) {
+	if has, err := s.has(ctx, d); has || err != nil {
+		return err
+	}
+	key, err := s.blobKey(d)
+	if err != nil {
+		return err
+	}
+	r, err := open()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	return s.write(ctx, key, "application/octet-stream", &verifier{r: r, left: d.Size, hash: sha256.New(), want: d.Digest})
+}
+
+// write writes an object, which comes into being if r ends with io.EOF.
+func (s *Store) write(ctx context.Context, key, contentType string, r io.Reader) error {
+	// Without the cancellation, Close would take what was read so far for all.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w, err := s.bucket.NewWriter(ctx, key, &blob.WriterOptions{
+		ContentType: contentType, BufferSize: partSize, MaxConcurrency: parallelParts,
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(w, r); err != nil {
+		cancel()
+		if closed := w.Close(); closed == nil {
+			return errors.Join(err, fmt.Errorf("%s was not withdrawn", key))
+		}
+		return err
+	}
+	return w.Close()
+}
+
+// verifier passes on a blob, and ends with an error unless it has the digest and size that it should.
+type verifier struct {
+	r    io.Reader
+	left int64
+	hash hash.Hash
+	want v1.Hash
+}
+
+func (v *verifier) Read(p []byte) (int, error) {
+	n, err := v.r.Read(p)
+	v.hash.Write(p[:n])
+	v.left -= int64(n)
+	if v.left < 0 {
+		return 0, errors.New("it has more bytes than it should")
+	}
+	if errors.Is(err, io.EOF) {
+		return n, v.end()
+	}
+	return n, err
+}
+
+func (v *verifier) end() error {
+	if v.left > 0 {
+		return fmt.Errorf("it ends %d bytes early", v.left)
+	}
+	if got := hex.EncodeToString(v.hash.Sum(nil)); got != v.want.Hex {
+		return fmt.Errorf("digest mismatch: what is to be kept has sha256:%s instead of %s", got, v.want)
+	}
+	return io.EOF
+}
