@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-
 	"github.com/slipway-build/slipway/pkg/cache"
 )
 
@@ -155,4 +154,3 @@ func wantNames(t *testing.T, s cache.Prunable, want ...string) {
 		t.Errorf("the store lists %q instead of %q", got, want)
 	}
 }
-
