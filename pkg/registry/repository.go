@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"regexp"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -36,8 +37,22 @@ func (r *Repository) session(ctx context.Context) (*session, error) {
 	return r.client.session(ctx, r.repo, r.client.opts.Push)
 }
 
+// tagForm is what tags are like (OCI distribution spec, "Pulling manifests"), but for the underscore that they
+// may begin with.
+var tagForm = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,127}$`)
+
+func checkTag(tag string) error {
+	if !tagForm.MatchString(tag) {
+		return failure(Invalid, "%q cannot be a tag", tag)
+	}
+	return nil
+}
+
 // Manifest returns what has the tag.
 func (r *Repository) Manifest(ctx context.Context, tag string) ([]byte, error) {
+	if err := checkTag(tag); err != nil {
+		return nil, r.failed("reading", tag, err)
+	}
 	s, err := r.session(ctx)
 	if err != nil {
 		return nil, r.failed("reading", tag, err)
@@ -70,6 +85,9 @@ func (m rawManifest) MediaType() (types.MediaType, error) { return m.mediaType, 
 
 // PutManifest puts an OCI image manifest under a tag.
 func (r *Repository) PutManifest(ctx context.Context, tag string, raw []byte) error {
+	if err := checkTag(tag); err != nil {
+		return r.failed("writing", tag, err)
+	}
 	m := rawManifest{raw, types.OCIManifestSchema1}
 	return wrap("writing", fmt.Sprintf("%s:%s", r.repo, tag), r.client.pusher.Put(ctx, r.repo.Tag(tag), m))
 }

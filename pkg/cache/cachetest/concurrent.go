@@ -75,8 +75,8 @@ func testHalfWritten(t *testing.T, s cache.Store) {
 
 func testCancellation(t *testing.T, s cache.Store) {
 	ctx, cancel := context.WithCancelCause(t.Context())
-	d := descriptor([]byte(halves))
-	g := newGate([]byte(halves))
+	content := []byte("canceled: " + halves)
+	d, g := descriptor(content), newGate(content)
 	done := make(chan error, 1)
 	go func() { done <- s.Put(ctx, d, opener(g)) }()
 	g.await(t)

@@ -1,0 +1,84 @@
+package location
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/slipway-build/slipway/pkg/cache"
+	"github.com/slipway-build/slipway/pkg/registry"
+)
+
+// openRepository opens a registry's repository. A tag is where BuildKit keeps its cache or, inline, an image
+// with one; Slipway's records have tags of their own.
+func openRepository(ctx context.Context, ref string, o Options) (cache.Store, error) {
+	if o.Registry == nil {
+		return nil, errors.New("there is no access to registries")
+	}
+	r, err := o.Registry.Repository(ref)
+	if err != nil {
+		return nil, err
+	}
+	if tag, err := name.NewTag(ref, name.WithDefaultTag("")); err == nil && tag.TagStr() != "" {
+		if err := refuseBuildKit(ctx, r, tag.TagStr()); err != nil {
+			return nil, err
+		}
+	}
+	return &repository{r}, nil
+}
+
+// buildkitConfig is the config of a manifest that holds BuildKit's cache (BuildKit, cache/remotecache/v1).
+const buildkitConfig = types.MediaType("application/vnd.buildkit.cacheconfig.v0")
+
+// lookupTimeout bounds the question of what a tag stands for.
+const lookupTimeout = 20 * time.Second
+
+// refuseBuildKit looks at what has the tag. What cannot be read is no reason to refuse it: it will be seen when
+// the cache is used.
+func refuseBuildKit(ctx context.Context, r *registry.Repository, tag string) error {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	raw, err := r.Manifest(ctx, tag)
+	if err != nil {
+		return nil //nolint:nilerr // see above
+	}
+	type descriptor struct {
+		MediaType types.MediaType `json:"mediaType"`
+	}
+	var m struct {
+		Config    descriptor   `json:"config"`
+		Manifests []descriptor `json:"manifests"` // older versions keep the cache in an index
+	}
+	if json.Unmarshal(raw, &m) != nil || !slices.Contains(append(m.Manifests, m.Config), descriptor{buildkitConfig}) {
+		return nil
+	}
+	return &ForeignError{r.String() + ":" + tag, "BuildKit's cache"}
+}
+
+// repository is a registry's repository as a store that can be pruned.
+type repository struct{ *registry.Repository }
+
+var _ cache.Prunable = (*repository)(nil)
+
+// List yields the tags. Registries do not say when they were made.
+func (r *repository) List(ctx context.Context) ([]cache.Listed, error) {
+	tags, err := r.Tags(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]cache.Listed, len(tags))
+	for i, tag := range tags {
+		all[i].Name = tag
+	}
+	return all, nil
+}
+
+// Remove deletes manifests. Blobs are left to the registry, which spares those that are young.
+func (r *repository) Remove(ctx context.Context, names []string, _ time.Duration) (int64, error) {
+	return 0, r.Delete(ctx, names)
+}
