@@ -105,7 +105,7 @@ func (s *session) open(ctx context.Context) error {
 	if s.outputs, err = s.targets(configs); err != nil {
 		return &UsageError{err}
 	}
-	if err := s.openCache(); err != nil {
+	if err := s.openCache(ctx); err != nil {
 		return &UsageError{err}
 	}
 	if s.backend, err = s.isolation(); err != nil {

@@ -2,12 +2,13 @@ package build
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"io"
 	"strings"
 	"time"
 
 	"github.com/slipway-build/slipway/pkg/cache"
+	"github.com/slipway-build/slipway/pkg/cache/location"
 	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/image"
 	"github.com/slipway-build/slipway/pkg/layer"
@@ -28,21 +29,23 @@ type CacheOptions struct {
 	WriteTimeout time.Duration
 }
 
-// openCache opens the stores, as far as that can be done without asking them.
-func (s *session) openCache() error {
-	opened := map[string]cache.Store{}
+// openCache opens the stores, as far as that can be done without using them.
+func (s *session) openCache(ctx context.Context) error {
+	opened := map[string]cache.Store{} // a store that is named twice is one
 	open := func(specs []string) ([]cache.Store, error) {
 		var all []cache.Store
 		for _, spec := range specs {
 			store, known := opened[spec]
 			if !known {
 				var err error
-				if store, err = s.openStore(spec); err != nil {
-					return nil, fmt.Errorf("cache %s: %w", spec, err)
+				if store, err = s.openStore(ctx, spec); err != nil {
+					return nil, err
 				}
 				opened[spec] = store
 			}
-			all = append(all, store)
+			if store != nil {
+				all = append(all, store)
+			}
 		}
 		return all, nil
 	}
@@ -52,6 +55,18 @@ func (s *session) openCache() error {
 	}
 	s.cacheTo, err = open(s.Cache.To)
 	return err
+}
+
+// openStore opens the store that a user named; nil, with a warning, if it is the cache of another
+// program.
+func (s *session) openStore(ctx context.Context, spec string) (cache.Store, error) {
+	store, err := location.Open(ctx, spec, location.Options{Registry: s.client})
+	var foreign *location.ForeignError
+	if errors.As(err, &foreign) {
+		s.display.Warn(progress.Warning{Level: 1, Short: "the build goes on without a cache: " + err.Error()})
+		return nil, nil
+	}
+	return store, err
 }
 
 // startCache prepares the cache of this build's graph; it stays nil if there are no stores.
@@ -114,9 +129,4 @@ func roots(graph *frontend.Result) []op.Edge {
 		}
 	}
 	return all
-}
-
-// openStore opens the store that a user named.
-func (s *session) openStore(spec string) (cache.Store, error) {
-	return s.client.Repository(spec)
 }

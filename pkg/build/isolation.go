@@ -63,6 +63,9 @@ func (s *session) needed() []string {
 	for _, h := range s.Registry.Hosts {
 		paths = append(paths, h.CAFile, h.CertFile, h.KeyFile)
 	}
+	for _, store := range slices.Concat(s.cacheFrom, s.cacheTo) {
+		paths = append(paths, strings.TrimPrefix(store.String(), "file://")) // which is no path for most
+	}
 	for _, socket := range s.Agents {
 		paths = append(paths, socket)
 	}
