@@ -109,7 +109,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		},
 		func() error { o.Registry, err = registryOptions(c); return err },
 		func() error { o.Secrets, err = secrets(c.StringSlice("secret"), c.String("secrets-dir")); return err },
-		func() error { o.Agents, err = secret.ParseAgents(c.StringSlice("ssh")); return err },
+		func() error { o.Agents, err = agents(c.StringSlice("ssh"), c.String("ssh-dir")); return err },
 		func() error { o.Epoch, err = epoch(c.String("source-date-epoch")); return err },
 	} {
 		if err := set(); err != nil {
@@ -212,6 +212,26 @@ func secrets(values []string, dir string) ([]secret.Spec, error) {
 		}
 	}
 	return specs, nil
+}
+
+// agents are those of --ssh and, unless one of them has its name, the one with the keys of --ssh-dir.
+func agents(values []string, dir string) ([]secret.AgentSpec, error) {
+	var specs []secret.AgentSpec
+	for _, v := range values {
+		s, err := secret.ParseAgent(v)
+		if err != nil {
+			return nil, err
+		}
+		specs = append(specs, s)
+	}
+	if dir == "" {
+		return specs, nil
+	}
+	s, ok, err := secret.KeyDir(dir)
+	if err != nil || !ok || slices.ContainsFunc(specs, func(o secret.AgentSpec) bool { return o.ID == s.ID }) {
+		return specs, err
+	}
+	return append(specs, s), nil
 }
 
 func epoch(value string) (*time.Time, error) {

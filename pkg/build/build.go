@@ -78,6 +78,7 @@ type session struct {
 	backend  *lazyBackend
 	env      *op.Env
 	secrets  *secret.Store
+	agents   *secret.Agents
 	solver   *solve.Solver
 	meter    *progress.Meter
 	closers  []func() error
@@ -129,6 +130,10 @@ func (s *session) openInputs(ctx context.Context) error {
 		return err
 	}
 	s.closers = append(s.closers, s.state.Close)
+	if s.agents, err = secret.StartAgents(s.Agents, func() (string, error) { return s.state.TempDir("ssh-") }); err != nil {
+		return &UsageError{err}
+	}
+	s.closers = append(s.closers, s.agents.Close)
 	from, err := s.source(s.contextKind(), func() (string, error) { return s.state.TempDir("context-") })
 	if err != nil {
 		return &UsageError{err}
@@ -152,7 +157,7 @@ func (s *session) openInputs(ctx context.Context) error {
 func (s *session) startSolver(ctx context.Context) {
 	s.env = &op.Env{
 		Images: s.client, Downloads: s.downloads(s.archives), Repositories: s.repositories(), Locals: s.plan.locals,
-		Secrets: s.secrets, Agents: s.Agents, State: s.state, Now: s.now,
+		Secrets: s.secrets, Agents: s.agents.Sockets, State: s.state, Now: s.now,
 		AllowInsecure: slices.Contains(s.Allow, allowInsecure),
 		// Who asks for it on the command line allows it, as with docker buildx.
 		AllowHostNetwork: slices.Contains(s.Allow, hostNetwork) || s.Network == "host",
@@ -197,7 +202,7 @@ func (s *session) downloads(archives map[string]string) *download.Client {
 
 // repositories prepares the client for git repositories.
 func (s *session) repositories() *git.Client {
-	return git.New(git.Options{Registry: s.client, Secrets: s.secrets, Agents: s.Agents, State: s.state})
+	return git.New(git.Options{Registry: s.client, Secrets: s.secrets, Agents: s.agents.Sockets, State: s.state})
 }
 
 // close releases everything, last opened first.

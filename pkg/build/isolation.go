@@ -63,7 +63,7 @@ func (s *session) needed() []string {
 	for _, h := range s.Registry.Hosts {
 		paths = append(paths, h.CAFile, h.CertFile, h.KeyFile)
 	}
-	for _, socket := range s.Agents {
+	for _, socket := range s.agents.Sockets {
 		paths = append(paths, socket)
 	}
 	var exist []string
