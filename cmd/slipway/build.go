@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -128,6 +129,9 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 	return o, nil
 }
 
+// contextFlag is the flag for the build context.
+const contextFlag = "context"
+
 // contextOf is the context given as argument or with --context; Kaniko's dir:// form of directories
 // works too.
 func contextOf(c *cli.Context) (string, error) {
@@ -135,13 +139,16 @@ func contextOf(c *cli.Context) (string, error) {
 		return "", fmt.Errorf("there is one build context, not %d: %s", c.NArg(), strings.Join(c.Args().Slice(), " "))
 	}
 	dir := c.Args().First()
-	if flag := c.String("context"); flag != "" {
+	if flag := c.String(contextFlag); flag != "" {
 		if dir != "" {
 			return "", fmt.Errorf("the build context is given twice: %s and --context %s", dir, flag)
 		}
 		dir = flag
 	}
-	if dir == "" {
+	switch {
+	case dir == "" && c.IsSet(contextFlag):
+		return "", errors.New("there is no build context: what is given for it is empty")
+	case dir == "":
 		dir = "."
 	}
 	switch scheme, rest, _ := strings.Cut(dir, "://"); {

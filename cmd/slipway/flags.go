@@ -27,7 +27,7 @@ func dockerfileFlags() []cli.Flag {
 	const category = "What is built"
 	return []cli.Flag{
 		&cli.StringFlag{Category: category, Name: "file", Aliases: []string{"f", "dockerfile"}, Usage: "path of the Dockerfile, relative to the working directory, else to the context; - for standard input (default: CONTEXT/Dockerfile)"},
-		&cli.StringFlag{Category: category, Name: "context", Aliases: []string{"c"}, Usage: "the build context, if it is not given as argument; of several the last one counts"},
+		&cli.StringFlag{Category: category, Name: contextFlag, Aliases: []string{"c"}, Usage: "the build context, if it is not given as argument; of several the last one counts"},
 		&cli.StringFlag{Category: category, Name: "context-sub-path", Usage: "`DIR` below the context that is the build context instead"},
 		&cli.StringSliceFlag{Category: category, Name: "build-arg", Usage: "value of an ARG: `NAME=VALUE`, or NAME to take it from the environment"},
 		&cli.StringSliceFlag{Category: category, Name: "build-context", Usage: "additional context: `NAME=VALUE`, where VALUE is a directory, docker-image://REF, oci-layout://DIR, a git repository or a URL"},
