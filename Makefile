@@ -12,6 +12,8 @@ BIN := bin/slipway
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 # Without -trimpath, which would compile everything once more than the tests do.
 BUILDFLAGS := -buildvcs=false -ldflags='-s -w -X main.version=$(VERSION)'
+# Without vet: the linters include it, for every module.
+GO_TEST := test -vet=off
 # Further flags for go test: make test TESTFLAGS='-count=1 -v'
 TESTFLAGS ?=
 # How long each fuzz target runs.
@@ -34,14 +36,13 @@ demo: build ## build an example, push it to a registry on loopback, show and run
 
 .PHONY: test
 test: test-tools ## run all tests
-	@$(REQUIRE_TOOLS) $(STAGE) "tests" $(GO) test -timeout=30m $(TESTFLAGS) ./...
+	@$(REQUIRE_TOOLS) $(STAGE) "tests" $(GO) $(GO_TEST) -timeout=30m $(TESTFLAGS) ./...
 	@$(MAKE) --no-print-directory test-argo
 	@$(MAKE) --no-print-directory test-tekton
 
 .PHONY: test-tekton
 test-tekton: test-tools ## run the tests against Tekton
-	@# Without vet, which the linters include: it would look at all that Tekton is made of.
-	@$(REQUIRE_TOOLS) $(STAGE) "tests against Tekton" $(GO) -C test/tekton test -vet=off -timeout=30m $(TESTFLAGS) ./...
+	@$(REQUIRE_TOOLS) $(STAGE) "tests against Tekton" $(GO) -C test/tekton $(GO_TEST) -timeout=30m $(TESTFLAGS) ./...
 
 # What the tests use beside Go:
 #   busybox-static    the root filesystem in which RUN is tested
@@ -61,7 +62,7 @@ test-tools: ## install what the tests use, where that is possible
 
 .PHONY: test-argo
 test-argo: test-tools ## run the tests against Argo Workflows
-	@$(REQUIRE_TOOLS) $(STAGE) "tests against Argo" $(GO) -C test/argo test -timeout=60m $(TESTFLAGS) ./...
+	@$(REQUIRE_TOOLS) $(STAGE) "tests against Argo" $(GO) -C test/argo $(GO_TEST) -timeout=60m $(TESTFLAGS) ./...
 
 # The backend that BuildKit's tests are run with; inplace only in a container made for it, whose root it takes.
 ISOLATION ?= namespace
@@ -72,7 +73,7 @@ conformance: build test-tools ## run BuildKit's tests of the Dockerfile frontend
 
 .PHONY: race
 race: ## run the tests with the race detector (needs a C compiler)
-	@CGO_ENABLED=1 $(STAGE) "tests with the race detector" $(GO) test -race -timeout=30m $(TESTFLAGS) ./results/... ./pkg/... ./cmd/... ./internal/...
+	@CGO_ENABLED=1 $(STAGE) "tests with the race detector" $(GO) $(GO_TEST) -race -timeout=30m $(TESTFLAGS) ./results/... ./pkg/... ./cmd/... ./internal/...
 
 .PHONY: bench
 bench: ## run the benchmarks whose figures ARCHITECTURE.md gives
@@ -90,12 +91,8 @@ fmt: ## format the code
 fmt-check: ## fail if code is not formatted
 	@$(STAGE) "formatting" scripts/check-format
 
-.PHONY: vet
-vet: ## run go vet
-	@$(STAGE) "go vet" $(GO) vet ./...
-
 .PHONY: lint
-lint: ## run the linters that CI runs
+lint: ## run the linters that CI runs, go vet among them
 	@$(STAGE) "lint" scripts/lint
 
 .PHONY: generate

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -110,7 +111,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		func() error { o.Cache, err = cacheOptions(c); return err },
 		func() error { o.Registry, err = registryOptions(c); return err },
 		func() error { o.Secrets, err = secrets(c.StringSlice("secret"), c.String("secrets-dir")); return err },
-		func() error { o.Agents, err = secret.ParseAgents(c.StringSlice("ssh")); return err },
+		func() error { o.Agents, err = agents(c.StringSlice("ssh"), c.String("ssh-dir")); return err },
 		func() error { o.Epoch, err = epoch(c.String("source-date-epoch")); return err },
 	} {
 		if err := set(); err != nil {
@@ -129,6 +130,9 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 	return o, nil
 }
 
+// contextFlag is the flag for the build context.
+const contextFlag = "context"
+
 // contextOf is the context given as argument or with --context; Kaniko's dir:// form of directories
 // works too.
 func contextOf(c *cli.Context) (string, error) {
@@ -136,13 +140,16 @@ func contextOf(c *cli.Context) (string, error) {
 		return "", fmt.Errorf("there is one build context, not %d: %s", c.NArg(), strings.Join(c.Args().Slice(), " "))
 	}
 	dir := c.Args().First()
-	if flag := c.String("context"); flag != "" {
+	if flag := c.String(contextFlag); flag != "" {
 		if dir != "" {
 			return "", fmt.Errorf("the build context is given twice: %s and --context %s", dir, flag)
 		}
 		dir = flag
 	}
-	if dir == "" {
+	switch {
+	case dir == "" && c.IsSet(contextFlag):
+		return "", errors.New("there is no build context: what is given for it is empty")
+	case dir == "":
 		dir = "."
 	}
 	switch scheme, rest, _ := strings.Cut(dir, "://"); {
@@ -213,6 +220,26 @@ func secrets(values []string, dir string) ([]secret.Spec, error) {
 		}
 	}
 	return specs, nil
+}
+
+// agents are those of --ssh and, unless one of them has its name, the one with the keys of --ssh-dir.
+func agents(values []string, dir string) ([]secret.AgentSpec, error) {
+	var specs []secret.AgentSpec
+	for _, v := range values {
+		s, err := secret.ParseAgent(v)
+		if err != nil {
+			return nil, err
+		}
+		specs = append(specs, s)
+	}
+	if dir == "" {
+		return specs, nil
+	}
+	s, ok, err := secret.KeyDir(dir)
+	if err != nil || !ok || slices.ContainsFunc(specs, func(o secret.AgentSpec) bool { return o.ID == s.ID }) {
+		return specs, err
+	}
+	return append(specs, s), nil
 }
 
 func epoch(value string) (*time.Time, error) {

@@ -31,10 +31,10 @@ func dockerfileFlags() []cli.Flag {
 	const category = "What is built"
 	return []cli.Flag{
 		&cli.StringFlag{Category: category, Name: "file", Aliases: []string{"f", "dockerfile"}, Usage: "path of the Dockerfile, relative to the working directory, else to the context; - for standard input (default: CONTEXT/Dockerfile)"},
-		&cli.StringFlag{Category: category, Name: "context", Aliases: []string{"c"}, Usage: "the build context, if it is not given as argument"},
+		&cli.StringFlag{Category: category, Name: contextFlag, Aliases: []string{"c"}, Usage: "the build context, if it is not given as argument; of several the last one counts"},
 		&cli.StringFlag{Category: category, Name: "context-sub-path", Usage: "`DIR` below the context that is the build context instead"},
 		&cli.StringSliceFlag{Category: category, Name: "build-arg", Usage: "value of an ARG: `NAME=VALUE`, or NAME to take it from the environment"},
-		&cli.StringSliceFlag{Category: category, Name: "build-context", Usage: "additional context: `NAME=VALUE`, where VALUE is a directory, docker-image://REF or oci-layout://DIR"},
+		&cli.StringSliceFlag{Category: category, Name: "build-context", Usage: "additional context: `NAME=VALUE`, where VALUE is a directory, docker-image://REF, oci-layout://DIR, a git repository or a URL"},
 		&cli.StringFlag{Category: category, Name: "target", Usage: "`STAGE` to build instead of the last one"},
 		&cli.StringSliceFlag{Category: category, Name: "platform", Aliases: []string{"custom-platform", "customPlatform"}, Usage: "`OS/ARCH[/VARIANT]` to build for; several make an image index"},
 	}
@@ -98,7 +98,8 @@ func runFlags() []cli.Flag {
 		stateDirFlag(category),
 		&cli.StringSliceFlag{Category: category, Name: "secret", Usage: "`id=ID[,src=FILE|,env=VAR]` for RUN --mount=type=secret"},
 		&cli.StringFlag{Category: category, Name: "secrets-dir", Usage: "`DIR` of files that are secrets by their names, as a mounted Kubernetes Secret has them"},
-		&cli.StringSliceFlag{Category: category, Name: "ssh", Usage: "`ID[=SOCKET]` of an agent for RUN --mount=type=ssh"},
+		&cli.StringSliceFlag{Category: category, Name: "ssh", Usage: "`ID[=SOCKET|=KEY[,KEY]]` of an agent, or of private keys, for RUN --mount=type=ssh and git"},
+		&cli.StringFlag{Category: category, Name: "ssh-dir", Usage: "`DIR` of private keys that are the agent default, as a mounted Kubernetes Secret has them"},
 		&cli.StringSliceFlag{Category: category, Name: "allow", Usage: "let the Dockerfile ask for `WHAT`: security.insecure or network.host"},
 		&cli.StringSliceFlag{Category: category, Name: "add-host", Usage: "`NAME:IP` for /etc/hosts"},
 		&cli.StringFlag{Category: category, Name: "network", Usage: "of RUN: default, none or host"},

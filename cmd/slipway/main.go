@@ -95,7 +95,8 @@ func normalizeArgs(app *cli.App, args []string) ([]string, error) {
 
 // flagsFirst moves the flags of cmd in args before the other arguments, each under its first name:
 // the flag package refuses "-t a -d b", two names of one flag. A flag with an empty value is left
-// out: Tekton and Argo pass that for what their user did not set. What follows "--" stays.
+// out: Tekton and Argo pass that for what their user did not set. An empty context stays, before any other, because
+// the default would be the directory that the program happens to be in. What follows "--" stays.
 func flagsFirst(cmd *cli.Command, args []string) []string {
 	type known struct {
 		name       string
@@ -126,6 +127,8 @@ func flagsFirst(cmd *cli.Command, args []string) []string {
 			flags = append(flags, a) // for the flag package to complain about
 		case hasValue && value != "":
 			flags = append(flags, "--"+k.name+"="+value)
+		case hasValue && k.name == contextFlag:
+			flags = slices.Concat([]string{a}, flags)
 		case hasValue:
 		case k.takesValue && i+1 < len(args):
 			if i++; args[i] != "" {

@@ -43,6 +43,8 @@ func TestNormalizeArgs(t *testing.T) {
 		"/kaniko/executor version":             "/kaniko/executor version",
 		"slipway build -f - .":                 "slipway build --file - .",
 		"slipway build --target= --no-push= .": "slipway build .",
+		"slipway build -t a --context=":        "slipway build --context= --tag a",
+		"slipway build --context=a --context=": "slipway build --context= --context=a",
 	} {
 		got, err := normalizeArgs(app, strings.Fields(in))
 		if err != nil || strings.Join(got, " ") != want {
@@ -108,6 +110,7 @@ func TestBuildOptionErrors(t *testing.T) {
 	for want, args := range map[string][]string{
 		"one build context":  {"a", "b"},
 		"given twice":        {"-c", "a", "b"},
+		"no build context":   {"--context=", "--tag=a"},
 		"s3://":              {"-c", "s3://bucket/x"},
 		"not of the form":    {"--build-context", "x"},
 		"number of seconds":  {"--source-date-epoch", "yesterday"},

@@ -81,6 +81,7 @@ type session struct {
 	backend  *lazyBackend
 	env      *op.Env
 	secrets  *secret.Store
+	agents   *secret.Agents
 	solver   *solve.Solver // the frontend's own
 	meter    *progress.Meter
 
@@ -139,6 +140,10 @@ func (s *session) openInputs(ctx context.Context) error {
 	}
 	s.closers = append(s.closers, s.state.Close)
 	s.writer = layer.NewWriter(ctx, s.state)
+	if s.agents, err = secret.StartAgents(s.Agents, func() (string, error) { return s.state.TempDir("ssh-") }); err != nil {
+		return &UsageError{err}
+	}
+	s.closers = append(s.closers, s.agents.Close)
 	from, err := s.source(s.contextKind(), func() (string, error) { return s.state.TempDir("context-") })
 	if err != nil {
 		return &UsageError{err}
@@ -162,7 +167,7 @@ func (s *session) openInputs(ctx context.Context) error {
 func (s *session) startSolver(ctx context.Context) {
 	s.env = &op.Env{
 		Images: s.client, Downloads: s.downloads(s.archives), Repositories: s.repositories(), Locals: s.plan.locals,
-		Secrets: s.secrets, Agents: s.Agents, State: s.state, Now: s.now,
+		Secrets: s.secrets, Agents: s.agents.Sockets, State: s.state, Now: s.now,
 		AllowInsecure: slices.Contains(s.Allow, allowInsecure),
 		// Who asks for it on the command line allows it, as with docker buildx.
 		AllowHostNetwork: slices.Contains(s.Allow, hostNetwork) || s.Network == "host",
@@ -215,7 +220,7 @@ func (s *session) downloads(archives map[string]string) *download.Client {
 
 // repositories prepares the client for git repositories.
 func (s *session) repositories() *git.Client {
-	return git.New(git.Options{Registry: s.client, Secrets: s.secrets, Agents: s.Agents, State: s.state})
+	return git.New(git.Options{Registry: s.client, Secrets: s.secrets, Agents: s.agents.Sockets, State: s.state})
 }
 
 // close releases everything, last opened first.

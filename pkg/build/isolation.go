@@ -66,7 +66,7 @@ func (s *session) needed() []string {
 	for _, store := range slices.Concat(s.cacheFrom, s.cacheTo) {
 		paths = append(paths, strings.TrimPrefix(store.String(), "file://")) // which is no path for most
 	}
-	for _, socket := range s.Agents {
+	for _, socket := range s.agents.Sockets {
 		paths = append(paths, socket)
 	}
 	var exist []string

@@ -51,7 +51,7 @@ type Options struct {
 	Isolation string
 	StateDir  string
 	Secrets   []secret.Spec
-	Agents    map[string]string // ssh agents: id to socket
+	Agents    []secret.AgentSpec
 	AddHosts  []string
 	Network   string
 	ShmSize   string

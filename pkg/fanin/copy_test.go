@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
+	"github.com/slipway-build/slipway/internal/testbase/distribution"
 	"github.com/slipway-build/slipway/pkg/fanin"
 	"github.com/slipway-build/slipway/pkg/registry"
 )
@@ -42,7 +43,7 @@ func skopeo(t *testing.T, args ...string) {
 // Images of other repositories are mounted where the registry is the same, and sent where it is another;
 // what is there is left alone.
 func TestCopying(t *testing.T) {
-	to, other := distribution(t), memory(t)
+	to, other := before(t, distribution.Serve(t).Host), memory(t)
 	there, mounted, sent := imageFor(t, "linux/amd64", false), imageFor(t, "linux/arm64", false), imageFor(t, "linux/s390x", true)
 	refs := []string{
 		to.put(t, "team/app:amd64", there),
@@ -92,7 +93,7 @@ func TestCopying(t *testing.T) {
 
 // A registry that does not mount gets the bytes.
 func TestRefusedMount(t *testing.T) {
-	to := distribution(t)
+	to := before(t, distribution.Serve(t).Host)
 	ref := to.put(t, "legs/app:1", imageFor(t, "linux/amd64", false))
 	to.interceptWith(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodPost || !r.URL.Query().Has("mount") {
@@ -112,7 +113,7 @@ func TestRefusedMount(t *testing.T) {
 
 // Each kind of request fails twice, at either registry, before it succeeds.
 func TestRetries(t *testing.T) {
-	from, to := memory(t), distribution(t)
+	from, to := memory(t), before(t, distribution.Serve(t).Host)
 	refs := []string{from.put(t, "a:1", imageFor(t, "linux/amd64", false)), from.put(t, "b:1", imageFor(t, "linux/arm64", false))}
 	failing := func() func(w http.ResponseWriter, r *http.Request) bool {
 		counts := map[string]*atomic.Int32{http.MethodGet: {}, http.MethodHead: {}, http.MethodPost: {}, http.MethodPatch: {}, http.MethodPut: {}}

@@ -1,15 +1,10 @@
 package fanin_test
 
 import (
-	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -111,52 +106,6 @@ func memory(t *testing.T) *front {
 		}
 	})
 	return before(t, r.Host)
-}
-
-// distribution is Debian's docker-registry, behind a front. Unlike the other one it keeps blobs apart
-// by repository.
-func distribution(t *testing.T) *front {
-	t.Helper()
-	bin, err := exec.LookPath("docker-registry")
-	if err != nil {
-		t.Skip("docker-registry is not installed (Debian's package of that name)")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	config := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", filepath.Join(dir, "storage"), host)
-	file := filepath.Join(dir, "config.yml")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	cmd := exec.CommandContext(ctx, bin, "serve", file)
-	if err := cmd.Start(); err != nil {
-		cancel()
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cancel()
-		_ = cmd.Wait() // it was killed
-	})
-	for range 200 {
-		resp, err := http.Get("http://" + host + "/v2/")
-		if err == nil {
-			if err := resp.Body.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return before(t, host)
-		}
-		time.Sleep(25 * time.Millisecond)
-	}
-	t.Fatal("docker-registry does not answer")
-	return nil
 }
 
 // put stores an image or index and gives its reference.

@@ -1,148 +1,47 @@
 package git_test
 
 import (
-	"bytes"
-	"crypto/ed25519"
-	"errors"
-	"io"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/crypto/ssh/agent"
-	"golang.org/x/crypto/ssh/knownhosts"
 
+	"github.com/slipway-build/slipway/internal/testbase/forge"
 	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/secret"
 )
-
-// sshForge serves the repositories below root over ssh to whoever has the client key. It gives
-// its address and the line of known_hosts that is its own.
-func sshForge(t *testing.T, root string, client ssh.PublicKey) (address, known string) {
-	t.Helper()
-	_, key, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := ssh.NewSignerFromKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conf := &ssh.ServerConfig{PublicKeyCallback: func(c ssh.ConnMetadata, k ssh.PublicKey) (*ssh.Permissions, error) {
-		if c.User() != "git" || !bytes.Equal(k.Marshal(), client.Marshal()) {
-			return nil, errors.New("not you")
-		}
-		return nil, nil
-	}}
-	conf.AddHostKey(signer)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go serveSSH(conn, conf, root)
-		}
-	}()
-	return l.Addr().String(), knownhosts.Line([]string{l.Addr().String()}, signer.PublicKey())
-}
-
-func serveSSH(conn net.Conn, conf *ssh.ServerConfig, root string) {
-	defer conn.Close()
-	_, channels, requests, err := ssh.NewServerConn(conn, conf)
-	if err != nil {
-		return
-	}
-	go ssh.DiscardRequests(requests)
-	for c := range channels {
-		channel, requests, err := c.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer channel.Close()
-			for r := range requests {
-				if r.Type != "exec" {
-					_ = r.Reply(false, nil)
-					continue
-				}
-				_ = r.Reply(true, nil)
-				name := strings.Trim(strings.TrimPrefix(string(r.Payload[4:]), "git-upload-pack "), "'")
-				cmd := exec.Command("git", "-c", "safe.directory=*", "upload-pack", filepath.Join(root, name))
-				cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "GIT_CONFIG_NOSYSTEM=1", "HOME=/nonexistent", "GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"}
-				cmd.Stdout, cmd.Stderr = channel, channel.Stderr()
-				in, err := cmd.StdinPipe()
-				if err != nil {
-					return
-				}
-				go func() {
-					_, _ = io.Copy(in, channel)
-					_ = in.Close()
-				}()
-				status := uint32(0)
-				if cmd.Run() != nil {
-					status = 1
-				}
-				_, _ = channel.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{status}))
-				return
-			}
-		}()
-	}
-}
 
 // startAgent gives the socket of an agent with one key, and the key's public half.
 func startAgent(t *testing.T) (socket string, public ssh.PublicKey) {
 	t.Helper()
-	_, key, err := ed25519.GenerateKey(nil)
+	key, dir := forge.NewKey(t), t.TempDir()
+	file := filepath.Join(dir, "key")
+	if err := os.WriteFile(file, key.PEM(t, ""), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	agents, err := secret.StartAgents([]secret.AgentSpec{{ID: "a", Keys: []string{file}}}, func() (string, error) { return dir, nil })
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := ssh.NewSignerFromKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ring := agent.NewKeyring()
-	if err := ring.Add(agent.AddedKey{PrivateKey: key}); err != nil {
-		t.Fatal(err)
-	}
-	socket = filepath.Join(t.TempDir(), "s")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				_ = agent.ServeAgent(ring, conn)
-				conn.Close()
-			}()
+	t.Cleanup(func() {
+		if err := agents.Close(); err != nil {
+			t.Error(err)
 		}
-	}()
-	return socket, signer.PublicKey()
+	})
+	return agents.Sockets["a"], key.Public
 }
 
 func TestSSH(t *testing.T) {
-	f := newForge(t)
-	r := f.repo(t, "r.git")
-	r.commit(map[string]string{"f": "1"})
-	r.commit(map[string]string{"f": "2"})
+	f := forge.New(t)
+	r := f.Repository(t, "r.git")
+	r.Commit(map[string]string{"f": "1"})
+	r.Commit(map[string]string{"f": "2"})
 	socket, public := startAgent(t)
 	stranger, _ := startAgent(t)
-	address, known := sshForge(t, f.root, public)
-	_, otherKey := sshForge(t, f.root, public)
+	address, known := f.SSH(t, public)
+	_, otherKey := f.SSH(t, public)
 	wrong := strings.Replace(otherKey, strings.Fields(otherKey)[0], strings.Fields(known)[0], 1)
 
 	for name, tt := range map[string]struct {

@@ -160,27 +160,3 @@ func (s *Store) Values() [][]byte {
 	}
 	return all
 }
-
-// ParseAgents reads the values of --ssh: "ID" for the agent of SSH_AUTH_SOCK, or "ID=SOCKET".
-// The result maps ids to sockets.
-func ParseAgents(values []string) (map[string]string, error) {
-	agents := map[string]string{}
-	for _, value := range values {
-		id, socket, ok := strings.Cut(value, "=")
-		if !ok {
-			socket = os.Getenv("SSH_AUTH_SOCK")
-			if socket == "" {
-				return nil, fmt.Errorf("ssh agent %q: SSH_AUTH_SOCK is not set and no socket is given", value)
-			}
-		}
-		info, err := os.Stat(socket)
-		if err != nil {
-			return nil, fmt.Errorf("ssh agent %q: %w", id, err)
-		}
-		if info.Mode().Type() != fs.ModeSocket {
-			return nil, fmt.Errorf("ssh agent %q: %s is not the socket of an agent; key files are not taken: load them into an ssh-agent", id, socket)
-		}
-		agents[id] = socket
-	}
-	return agents, nil
-}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -82,27 +81,6 @@ func TestLoadErrors(t *testing.T) {
 		if _, err := secret.Load(specs); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want an error with %q", err, want)
 		}
-	}
-}
-
-func TestParseAgents(t *testing.T) {
-	socket := filepath.Join(t.TempDir(), "agent")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	t.Setenv("SSH_AUTH_SOCK", socket)
-	got, err := secret.ParseAgents([]string{"default", "other=" + socket})
-	if err != nil || got["default"] != socket || got["other"] != socket {
-		t.Errorf("got %v, %v", got, err)
-	}
-	if _, err := secret.ParseAgents([]string{"key=" + os.Args[0]}); err == nil || !strings.Contains(err.Error(), "not the socket") {
-		t.Errorf("a file that is no socket: %v", err)
-	}
-	t.Setenv("SSH_AUTH_SOCK", "")
-	if _, err := secret.ParseAgents([]string{"default"}); err == nil {
-		t.Error("no agent, and no error")
 	}
 }
 

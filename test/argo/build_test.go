@@ -9,6 +9,7 @@ import (
 	wfv1 "github.com/argoproj/argo-workflows/v3/pkg/apis/workflow/v1alpha1"
 	"github.com/argoproj/argo-workflows/v3/workflow/common"
 
+	"github.com/slipway-build/slipway/internal/testbase/forge"
 	"github.com/slipway-build/slipway/test/pod"
 )
 
@@ -155,12 +156,13 @@ func checkProgress(t *testing.T, o outcome) {
 func TestSubmitFromGit(t *testing.T) {
 	registry := serveRegistry(t)
 	image := registry + "/team/app:v1"
-	url, commit := repository(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY file /\n", "file": "committed\n"})
+	r := forge.New(t).Repository(t, "app.git")
+	commit := r.Commit(map[string]string{"Dockerfile": "FROM scratch\nCOPY file /\n", "file": "committed\n"})
 	w := slipway(t)
 	// What -p gives comes first, and what the template says fills up.
 	arguments := *w.Spec.Arguments.DeepCopy()
 	globals := common.Parameters{}
-	given := map[string]string{"image": image, "git-repo": url, "git-revision": commit, "labels": `["given=1"]`}
+	given := map[string]string{"image": image, "git-repo": r.URL, "git-revision": commit, "labels": `["given=1"]`}
 	for _, p := range arguments.Parameters {
 		value, ok := given[p.Name]
 		if !ok {
@@ -178,6 +180,29 @@ func TestSubmitFromGit(t *testing.T) {
 	}
 	if digest := descriptorOf(t, image).Digest.String(); o.outputs["image-digest"] != digest {
 		t.Errorf("the digest is %s, not %q", digest, o.outputs["image-digest"])
+	}
+	if files := filesOf(t, imageOf(t, image)); files["file"] != "committed\n" {
+		t.Errorf("the image has %v", files)
+	}
+}
+
+// There is no artifact: slipway fetches a repository that only the key of ssh-secret opens, and RUN gets an agent
+// with it.
+func TestContextURL(t *testing.T) {
+	registry := serveRegistry(t)
+	image := registry + "/team/app:v1"
+	f, key := forge.New(t), forge.NewKey(t)
+	f.Repository(t, "app.git").Commit(map[string]string{
+		"Dockerfile": "FROM " + registry + "/base:1\nCOPY file /\nRUN --mount=type=ssh,required [ -S \"$SSH_AUTH_SOCK\" ]\n",
+		"app/file":   "committed\n",
+	})
+	address, _ := f.SSH(t, key.Public)
+	arguments := values(map[string]string{"image": image, "context": "app", "context-url": "ssh://git@" + address + "/app.git#main", "ssh-secret": "key"})
+	tmpl := instance(t, templateNamed(t, slipway(t), "build"), arguments, nil)
+	cluster := node{shape: pod.Baseline(), secrets: map[string]map[string]string{"key": {"ssh-privatekey": string(key.PEM(t, ""))}}}
+	o := cluster.run(t, podOf(t, tmpl))
+	if o.exitCode != 0 {
+		t.Fatalf("exit code %d\n%s", o.exitCode, o.log)
 	}
 	if files := filesOf(t, imageOf(t, image)); files["file"] != "committed\n" {
 		t.Errorf("the image has %v", files)

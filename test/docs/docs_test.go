@@ -105,6 +105,12 @@ func TestMakeTargets(t *testing.T) {
 // flagsOf gives the flags that the help of commands lists, without dashes.
 func flagsOf(t *testing.T, commands ...string) []string {
 	t.Helper()
+	return slices.Concat(flagGroups(t, commands...)...)
+}
+
+// flagGroups is flagsOf with all names of a flag in one list.
+func flagGroups(t *testing.T, commands ...string) [][]string {
+	t.Helper()
 	binary, err := testbin.Build(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -117,15 +123,17 @@ func flagsOf(t *testing.T, commands ...string) []string {
 		}
 		help = append(help, page...)
 	}
-	var flags []string
+	var flags [][]string
 	for line := range strings.Lines(string(help)) {
 		line = strings.TrimSpace(line)
 		if !strings.HasPrefix(line, "-") {
 			continue
 		}
+		var names []string
 		for _, m := range regexp.MustCompile(`(?:^|, )--?([A-Za-z][A-Za-z-]*)`).FindAllStringSubmatch(line, -1) {
-			flags = append(flags, m[1])
+			names = append(names, m[1])
 		}
+		flags = append(flags, names)
 	}
 	if len(flags) < 10 {
 		t.Fatalf("--help lists only %d flags:\n%s", len(flags), help)
@@ -169,6 +177,45 @@ func checkFlags(t *testing.T, page string, commands ...string) {
 			t.Errorf("%s does not describe the flag %s", page, f)
 		}
 	}
+}
+
+// Whatever a flag of slipway build does can be had from the Task: by an argument of it, by EXTRA_ARGS as its README
+// shows, or it is of no use in a pod.
+func TestTaskHasFlags(t *testing.T) {
+	ofNoUse := []string{
+		"quiet",         // PROGRESS does more
+		"progress-file", // is Argo's
+		"results-dir",   // the Task names each result
+		"pull",          // does nothing
+		"help",
+	}
+	task, err := os.ReadFile(filepath.Join(top, "task/slipway/slipway.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile(filepath.Join(top, "task/slipway/README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, further, _ := strings.Cut(string(readme), "### Further flags\n")
+	further, _, _ = strings.Cut(further, "\n## ")
+	had := slices.Clone(ofNoUse)
+	for _, m := range regexp.MustCompile("(?m)(?:^ +- |`)--([a-z-]+)").FindAllStringSubmatch(string(task)+further, -1) {
+		had = append(had, m[1])
+	}
+	for _, names := range flagGroups(t, "build") {
+		if !slices.ContainsFunc(names, func(n string) bool { return slices.Contains(had, n) || slices.Contains(had, plural(n)) }) {
+			t.Errorf("neither the Task nor its README has --%s", names[0])
+		}
+	}
+}
+
+// plural is the name of the flag for all values of one that can be repeated.
+func plural(flag string) string {
+	if stem, ok := strings.CutSuffix(flag, "y"); ok {
+		return stem + "ies"
+	}
+	return flag + "s"
 }
 
 func TestFlags(t *testing.T) {

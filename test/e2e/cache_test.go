@@ -22,6 +22,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/slipway-build/slipway/internal/testbase/distribution"
 )
 
 // bigBase pushes the base image with some MB more on top, and gives its reference.
@@ -125,7 +127,8 @@ LABEL maintainer=me
 // same image.
 func TestFullyCachedBuild(t *testing.T) {
 	needRoot(t)
-	host, log := distribution(t)
+	registry := distribution.Serve(t)
+	host, log := registry.Host, registry.Log
 	base := bigBase(t, host, 32<<20)
 	files := map[string]string{"Dockerfile": twentySteps, "names.txt": "a\nb\n", "lib/x": "x", "lib/y/z": "z"}
 	build := func(tag string) (digest string, o outcome) {

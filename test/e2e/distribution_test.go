@@ -2,53 +2,13 @@ package e2e
 
 import (
 	"bytes"
-	"fmt"
-	"net/http"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
-)
 
-// distribution starts Debian's docker-registry, which most registries descend from, and gives its
-// address and a function for its log so far.
-func distribution(t *testing.T) (host string, log func() string) {
-	t.Helper()
-	needTool(t, "docker-registry")
-	host = unusedAddress(t)
-	dir := t.TempDir()
-	config := filepath.Join(dir, "config.yml")
-	content := fmt.Sprintf("version: 0.1\nlog: {accesslog: {disabled: false}}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %s}\n", dir, host)
-	if err := os.WriteFile(config, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var out lockedBuffer
-	cmd := exec.CommandContext(t.Context(), "docker-registry", "serve", config)
-	cmd.Stdout, cmd.Stderr = &out, &out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		// It ends by our signal, so its status says nothing.
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	for range 200 {
-		response, err := http.Get("http://" + host + "/v2/")
-		if err == nil {
-			if err := response.Body.Close(); err != nil {
-				t.Fatal(err)
-			}
-			return host, out.String
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	t.Fatalf("docker-registry does not answer:\n%s", out.String())
-	return "", nil
-}
+	"github.com/slipway-build/slipway/internal/testbase/distribution"
+)
 
 // lockedBuffer is a buffer that is written by one goroutine and read by another.
 type lockedBuffer struct {
@@ -71,7 +31,8 @@ func (l *lockedBuffer) String() string {
 // A push to the common registry's implementation, base image included: what it has already is not
 // sent again, and the tag comes last.
 func TestPushToDistribution(t *testing.T) {
-	host, log := distribution(t)
+	registry := distribution.Serve(t)
+	host, log := registry.Host, registry.Log
 	needTool(t, "skopeo")
 	source, base := registryWithBase(t)
 	tool(t, "skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false", "docker://"+base, "docker://"+host+"/base/busybox:e2e")

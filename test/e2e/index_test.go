@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/slipway-build/slipway/internal/testbase/distribution"
 )
 
 // imageIndex is what the tests read of an image index.
@@ -24,7 +26,8 @@ type imageIndex struct {
 // built in a result; the index of both is read back with skopeo.
 func TestIndex(t *testing.T) {
 	needTool(t, "skopeo")
-	host, log := distribution(t)
+	registry := distribution.Serve(t)
+	host, log := registry.Host, registry.Log
 	other, _ := registryWithBase(t)
 	dir := t.TempDir()
 	context := write(t, map[string]string{"Dockerfile": "FROM scratch\nARG TARGETARCH\nCOPY x-$TARGETARCH /x\n", "x-amd64": "for amd64", "x-arm64": "for arm64"})

@@ -68,6 +68,8 @@ type outcome struct {
 	status v1.TaskRunStatus
 	// registry is the host of the registry.
 	registry string
+	// source is the directory behind the workspace source.
+	source string
 }
 
 // log is what the step wrote.
@@ -111,6 +113,7 @@ type started struct {
 	run        *taskrun.Run
 	pod        *node.Pod
 	registry   string
+	source     string
 }
 
 // step is the container of the build's only step.
@@ -120,12 +123,12 @@ func (s *started) step() string { return s.run.Pod.Spec.Containers[0].Name }
 func (b build) start(t *testing.T, registry string) *started {
 	t.Helper()
 	pod.Require(t)
-	s := &started{t: t, registry: registry}
+	s := &started{t: t, registry: registry, source: b.sourceDir(t, registry)}
 	s.run, s.controller, s.ctx = b.create(t, registry)
 	n := &node.Node{
 		Images:         shared.images,
 		SeccompDefault: b.seccomp,
-		Claims:         map[string]string{"source": b.sourceDir(t, registry)},
+		Claims:         map[string]string{"source": s.source},
 		Secrets:        map[string]map[string]string{},
 	}
 	maps.Copy(n.Secrets, b.secrets)
@@ -231,7 +234,7 @@ func (b build) sourceDir(t *testing.T, registry string) string {
 // wait waits for the end, and has Tekton make the TaskRun's status.
 func (s *started) wait() outcome {
 	s.t.Helper()
-	o := outcome{step: s.pod.Wait()[s.step()], results: map[string]string{}, registry: s.registry}
+	o := outcome{step: s.pod.Wait()[s.step()], results: map[string]string{}, registry: s.registry, source: s.source}
 	parsed, err := termination.ParseMessage(zap.NewNop().Sugar(), s.run.Pod.Status.ContainerStatuses[0].State.Terminated.Message)
 	if err != nil {
 		s.t.Fatalf("the termination message cannot be read: %v\n%s%s", err, o.step.TerminationLog, o.log())

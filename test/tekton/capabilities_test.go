@@ -62,6 +62,17 @@ func added() []corev1.Capability {
 	return names
 }
 
+// maskOf is a set of capabilities as the kernel writes it.
+func maskOf(names []corev1.Capability) uint64 {
+	var mask uint64
+	for _, c := range capability.ListKnown() {
+		if slices.Contains(names, corev1.Capability(strings.ToUpper(c.String()))) {
+			mask |= 1 << c
+		}
+	}
+	return mask
+}
+
 // without removes a capability from the Task.
 func without(name corev1.Capability) func(*v1.Task) {
 	return func(task *v1.Task) {
@@ -143,15 +154,34 @@ func TestContainerHasTheTasksCapabilities(t *testing.T) {
 		step.Image, step.Command, step.Args = debugImage, []string{"/busybox/cat"}, []string{"/proc/self/status"}
 	})
 	log := b.runAt(t, "registry.example.com").log()
-	var want uint64
-	for _, c := range capability.ListKnown() {
-		if slices.Contains(added(), corev1.Capability(strings.ToUpper(c.String()))) {
-			want |= 1 << c
-		}
-	}
+	want := maskOf(added())
 	for _, set := range []string{"CapBnd", "CapPrm", "CapEff"} {
 		if line := fmt.Sprintf("%s:\t%016x\n", set, want); !strings.Contains(log, line) {
 			t.Errorf("the container does not have %s:\n%s", line, log)
+		}
+	}
+}
+
+// TestCapabilitiesOfRun has RUN say what it may have at most: what the Task adds, and of what somebody adds to that, what
+// docker build gives too. In either shape.
+func TestCapabilitiesOfRun(t *testing.T) {
+	further := []corev1.Capability{"NET_BIND_SERVICE", "AUDIT_WRITE", "NET_RAW"}
+	for name, add := range map[string][]corev1.Capability{"as it is": nil, "with further ones": further} {
+		for _, seccomp := range both() {
+			t.Run(fmt.Sprintf("%s, without namespaces: %t", name, seccomp), func(t *testing.T) {
+				t.Parallel()
+				o := build{
+					params: map[string]any{"IMAGE": image}, seccomp: seccomp,
+					source: map[string]string{"Dockerfile": "FROM REGISTRY/base:1\nRUN grep CapBnd /proc/self/status > /capabilities\n"},
+					change: func(task *v1.Task) {
+						c := task.Spec.Steps[0].SecurityContext.Capabilities
+						c.Add = slices.Concat(c.Add, add)
+					},
+				}.run(t)
+				o.succeeded(t)
+				want := fmt.Sprintf("CapBnd:\t%016x\n", maskOf(slices.Concat(added(), add)))
+				checkContents(t, filesOf(t, imageOf(t, o.pushed(t, image, nil))), map[string]string{"capabilities": want})
+			})
 		}
 	}
 }

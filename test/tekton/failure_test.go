@@ -32,6 +32,7 @@ func TestFailures(t *testing.T) {
 		{"unknown instruction", app("FROM REGISTRY/base:1\nRUM true\n"), 1, "DockerfileError", []string{"Dockerfile:2", "RUM"}},
 		{"missing file", app("FROM scratch\nCOPY nothing /\n"), 1, "DockerfileError", []string{"Dockerfile:2", "nothing"}},
 		{"missing base image", app("FROM REGISTRY/nothing:1\n"), 1, "RegistryRefused", []string{"Dockerfile:1", "REGISTRY/nothing:1"}},
+		{"no context", build{params: map[string]any{"IMAGE": image}}, 2, "UsageError", []string{"there is no build context"}},
 		{"missing context", elsewhere, 2, "UsageError", []string{"missing"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -50,7 +50,7 @@ COPY file /
 `
 
 func examples() []example {
-	return slices.Concat(inputExamples(), outputExamples(), runExamples())
+	return slices.Concat(inputExamples(), outputExamples(), runExamples(), flagExamples())
 }
 
 func inputExamples() []example {
@@ -111,18 +111,6 @@ func inputExamples() []example {
 				source: map[string]string{"Dockerfile": scratch, "file": ""},
 			},
 			func(t *testing.T, o outcome) { o.pushed(t, image, nil) },
-		},
-		{
-			"further flags", once(),
-			build{
-				params: map[string]any{"IMAGE": image, "EXTRA_ARGS": []string{"--no-cache", "--label=a=b c"}},
-				source: map[string]string{"Dockerfile": scratch, "file": ""},
-			},
-			func(t *testing.T, o outcome) {
-				if got := configOf(t, imageOf(t, o.pushed(t, image, nil))).Config.Labels["a"]; got != "b c" {
-					t.Errorf("the label is %q", got)
-				}
-			},
 		},
 	}
 }
@@ -292,7 +280,7 @@ func TestTask(t *testing.T) {
 // exercised are the builds of all tests that are about what parameters do, by their Task.
 func exercised() map[string][]build {
 	all := map[string][]build{}
-	for _, b := range slices.Concat(registryBuilds(), joins(), builds(examples())) {
+	for _, b := range slices.Concat(registryBuilds(), slices.Collect(maps.Values(contextBuilds())), joins(), builds(examples())) {
 		name := cmp.Or(b.task, "slipway")
 		all[name] = append(all[name], b)
 	}

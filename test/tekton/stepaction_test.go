@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	v1 "github.com/tektoncd/pipeline/pkg/apis/pipeline/v1"
 	"github.com/tektoncd/pipeline/pkg/apis/pipeline/v1beta1"
 	corev1 "k8s.io/api/core/v1"
@@ -98,4 +99,62 @@ func TestStepAction(t *testing.T) {
 	if len(o.status.Steps) != 1 || len(o.status.Steps[0].Results) != len(o.results) {
 		t.Errorf("the steps are %+v, want %d results", o.status.Steps, len(o.results))
 	}
+}
+
+// lintSample is the sample that checks a Dockerfile before it builds it.
+const lintSample = "stepaction/slipway/samples/lint-and-build.yaml"
+
+// TestLintSample runs the sample with a Dockerfile that breaks one of BuildKit's rules, and with one that breaks none.
+func TestLintSample(t *testing.T) {
+	for name, test := range map[string]struct {
+		dockerfile string
+		code       int
+		log        string
+	}{
+		"no finding": {scratch, 0, ""},
+		"finding":    {strings.Replace(scratch, "FROM scratch", "FROM scratch As made", 1), 1, "FromAsCasing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			host := serve(t).Host
+			o := build{
+				source:  map[string]string{"Dockerfile": test.dockerfile, "file": ""},
+				objects: []runtime.Object{action(t, "slipway")},
+				change:  func(task *v1.Task) { task.Spec = *sampleSpec(t, fill(image, host)) },
+			}.runAt(t, host)
+			if o.step.ExitCode != test.code || !strings.Contains(o.log(), test.log) {
+				t.Errorf("the first step: exit code %d\n%s", o.step.ExitCode, o.log())
+			}
+			if c := o.status.GetCondition("Succeeded"); c == nil || c.IsTrue() != (test.code == 0) {
+				t.Errorf("the TaskRun's condition is %+v", c)
+			}
+			if test.code != 0 {
+				o.notPushed(t, image)
+				return
+			}
+			if _, err := remote.Head(reference(t, fill(image, host)), remote.WithContext(t.Context())); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// sampleSpec is the Task in the sample, with another image.
+func sampleSpec(t *testing.T, image string) *v1.TaskSpec {
+	t.Helper()
+	for _, d := range all(t) {
+		run, ok := d.Object.(*v1.TaskRun)
+		if d.Path != lintSample || !ok {
+			continue
+		}
+		spec := run.Spec.TaskSpec.DeepCopy()
+		for i, p := range spec.Steps[1].Params {
+			if p.Name == "IMAGE" {
+				spec.Steps[1].Params[i].Value = *v1.NewStructuredValues(image)
+			}
+		}
+		return spec
+	}
+	t.Fatalf("%s is not there", lintSample)
+	return nil
 }

@@ -25,7 +25,6 @@ func (c *Client) build(ctx context.Context, opt SolveOpt, status chan *SolveStat
 	}
 	defer os.RemoveAll(dir)
 	i := &invocation{dir: dir, opt: opt}
-	defer i.close()
 	if err := i.translate(ctx); err != nil {
 		return nil, err
 	}

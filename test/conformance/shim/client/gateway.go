@@ -107,7 +107,6 @@ func (g *bridge) request(ctx context.Context, opt SolveOpt, id string) (*gateway
 		return nil, err
 	}
 	i := &invocation{dir: dir, opt: opt}
-	defer i.close()
 	if err := i.translateContext(ctx); err != nil {
 		return nil, err
 	}

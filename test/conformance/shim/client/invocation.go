@@ -33,13 +33,6 @@ type invocation struct {
 	// dockerfileDir is where the Dockerfile is, "" if it is in a remote context.
 	dockerfileDir string
 	outputs       []pending
-	closers       []func()
-}
-
-func (i *invocation) close() {
-	for _, c := range i.closers {
-		c()
-	}
 }
 
 func (i *invocation) flag(name, value string) { i.flags = append(i.flags, "--"+name+"="+value) }

@@ -1,0 +1,106 @@
+// Package distribution starts Debian's docker-registry for tests: the registry that most others are made from. Unlike
+// that of the package testbase, it keeps blobs apart by repository.
+package distribution
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Registry is a registry that runs until the end of its test.
+type Registry struct {
+	// Host is its host and port, Storage the directory in which it keeps everything.
+	Host, Storage string
+
+	log buffer
+}
+
+// Log is what it wrote so far; every request is a line.
+func (r *Registry) Log() string { return r.log.String() }
+
+// Serve starts a registry. Where docker-registry is not installed, the test is skipped, or fails if
+// SLIPWAY_REQUIRE_TOOLS is set.
+func Serve(t *testing.T) *Registry {
+	t.Helper()
+	program, err := exec.LookPath("docker-registry")
+	if err != nil && os.Getenv("SLIPWAY_REQUIRE_TOOLS") != "" {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Skip("docker-registry is not installed (Debian's package of that name)")
+	}
+	dir := t.TempDir()
+	r := &Registry{Host: unusedAddress(t), Storage: filepath.Join(dir, "storage")}
+	config := filepath.Join(dir, "config.yml")
+	content := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: false}}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", r.Storage, r.Host)
+	if err := os.WriteFile(config, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	cmd := exec.CommandContext(ctx, program, "serve", config)
+	cmd.Stdout, cmd.Stderr = &r.log, &r.log
+	if err := cmd.Start(); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = cmd.Wait() // it was killed
+	})
+	r.await(t)
+	return r
+}
+
+// await waits until the registry answers.
+func (r *Registry) await(t *testing.T) {
+	t.Helper()
+	for range 400 {
+		response, err := http.Get("http://" + r.Host + "/v2/")
+		if err == nil {
+			if err := response.Body.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		time.Sleep(25 * time.Millisecond)
+	}
+	t.Fatalf("docker-registry does not answer:\n%s", r.Log())
+}
+
+// unusedAddress is an address on loopback where nothing listens.
+func unusedAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// buffer is written by one goroutine and read by another.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
