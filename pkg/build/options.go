@@ -37,6 +37,8 @@ type Options struct {
 	NoCacheFilter []string
 	Pull          bool
 	Check         bool // only check the Dockerfile
+	// SourcePolicyFile says which sources may be used, in BuildKit's form; "" for all.
+	SourcePolicyFile string
 
 	Tags             []string
 	NoPush           bool
