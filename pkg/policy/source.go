@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"regexp"
@@ -65,20 +64,25 @@ func LoadSources(file string) (*Sources, error) {
 	if err != nil {
 		return nil, fmt.Errorf("source policy %s: %w", file, err)
 	}
-	return &Sources{file: file, engine: sourcepolicy.NewEngine([]*spb.Policy{rules})}, nil
+	return newSources(file, rules), nil
+}
+
+func newSources(file string, rules *spb.Policy) *Sources {
+	return &Sources{file: file, engine: sourcepolicy.NewEngine([]*spb.Policy{rules})}
 }
 
 // parse decodes a policy. A name that it does not know could be a misspelt condition, without which
 // a rule is about more, or less, than its author meant.
 func parse(data []byte) (*spb.Policy, error) {
+	data, err := respelled(data)
+	if err != nil {
+		return nil, err
+	}
 	p := &spb.Policy{}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(p); err != nil {
 		return nil, err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("there is something behind the policy")
 	}
 	if p.GetVersion() > version {
 		return nil, fmt.Errorf("version %d is newer than %d", p.GetVersion(), version)
@@ -89,6 +93,29 @@ func parse(data []byte) (*spb.Policy, error) {
 		}
 	}
 	return p, nil
+}
+
+// respelled gives the one name of the format that has two words as BuildKit reads it, match_type. As JSON of
+// protocol buffers it is matchType, which BuildKit overlooks.
+func respelled(data []byte) ([]byte, error) {
+	var p map[string]any
+	if err := json.Unmarshal(data, &p); err != nil {
+		return nil, err
+	}
+	if p == nil { // null would be a policy that allows everything
+		return nil, errors.New("it is no object")
+	}
+	rules, _ := p["rules"].([]any) // what is of another type the decoder refuses
+	for _, r := range rules {
+		rule, _ := r.(map[string]any)
+		selector, _ := rule["selector"].(map[string]any)
+		value, other := selector["matchType"]
+		if _, both := selector["match_type"]; other && !both {
+			delete(selector, "matchType")
+			selector["match_type"] = value
+		}
+	}
+	return json.Marshal(p)
 }
 
 // check finds what the engine would stumble over.

@@ -37,7 +37,7 @@ func TestDecide(t *testing.T) {
 		"another":         {`{"action":"DENY","selector":{"identifier":"docker-image://docker.io/library/busybox*"}}`, Source{alpine, nil}, "", nil},
 		"wildcard":        {`{"action":"DENY","selector":{"identifier":"docker-image://*"}}`, Source{alpine, nil}, denied, nil},
 		"exact":           {`{"action":"DENY","selector":{"identifier":"docker-image://*","match_type":"EXACT"}}`, Source{alpine, nil}, "", nil},
-		"regex":           {`{"action":"DENY","selector":{"identifier":"^docker-image://docker[.]io/","match_type":"REGEX"}}`, Source{alpine, nil}, denied, nil},
+		"regex":           {`{"action":"DENY","selector":{"identifier":"^docker-image://docker[.]io/","matchType":"REGEX"}}`, Source{alpine, nil}, denied, nil},
 		"the last counts": {`{"action":"DENY","selector":{"identifier":"*"}},{"action":"ALLOW","selector":{"identifier":"docker-image://docker.io/library/*"}}`, Source{alpine, nil}, "", nil},
 		"denied at last":  {`{"action":"ALLOW","selector":{"identifier":"` + alpine + `"}},{"action":"DENY","selector":{"identifier":"*"}}`, Source{alpine, nil}, denied, nil},
 		"convert":         {`{"action":"CONVERT","selector":{"identifier":"` + alpine + `"},"updates":{"identifier":"` + alpine + `@sha256:1"}}`, Source{alpine, nil}, alpine + "@sha256:1", nil},
@@ -120,15 +120,17 @@ func TestEndlessConversion(t *testing.T) {
 
 func TestLoadSourcesRefuses(t *testing.T) {
 	for text, message := range map[string]string{
-		``:                                "EOF",
+		``:                                "end of JSON",
 		`[]`:                              "cannot unmarshal",
-		`{"rules":[]} {}`:                 "something behind",
+		`{"rules":[]} {}`:                 "after top-level value",
+		`null`:                            "no object",
 		`{"version":2}`:                   "newer than 1",
 		`{"rule":[]}`:                     "unknown field",
 		`{"rules":[null]}`:                "rule 1: there is no selector",
 		`{"rules":[{"action":"DENY"}]}`:   "rule 1: there is no selector",
 		`{"rules":[{"action":"FORBID"}]}`: "FORBID",
-		`{"rules":[{"action":"DENY","selector":{"identifier":"x","matchType":"EXACT"}}]}`:                                           `unknown field "matchType"`,
+		`{"rules":[{"action":"DENY","selector":{"identifier":"x","match_type":"EXACT","matchType":"EXACT"}}]}`:                      `unknown field "matchType"`,
+		`{"rules":[{"action":"DENY","selector":{"identifier":"x","matches":"EXACT"}}]}`:                                             `unknown field "matches"`,
 		`{"rules":[{"action":"DENY","selector":{"identifier":"(","match_type":"REGEX"}}]}`:                                          "rule 1: identifier",
 		`{"rules":[{"action":"DENY","selector":{"identifier":"x"}},{"action":"CONVERT","selector":{"identifier":"x"}}]}`:            "rule 2: it converts",
 		`{"rules":[{"action":"CONVERT","selector":{"identifier":"x*"},"updates":{"attrs":{"k":"v"}}}]}`:                             "no identifier",
@@ -168,4 +170,20 @@ func TestDocumentedPolicy(t *testing.T) {
 			t.Errorf("%s: got %v, %v, want %q", identifier, got, err, want)
 		}
 	}
+}
+
+// Whatever passes for a policy decides without a panic.
+func FuzzPolicy(f *testing.F) {
+	f.Add([]byte(`{"rules":[{"action":"CONVERT","selector":{"identifier":"docker-image://*"},"updates":{"identifier":"x/${1}"}}]}`), "docker-image://a/b:1")
+	f.Add([]byte(`{"rules":[{"action":1,"selector":{"identifier":"^a","match_type":2,"constraints":[{"key":"k","condition":2,"value":"."}]}}]}`), "a")
+	f.Fuzz(func(t *testing.T, data []byte, identifier string) {
+		p, err := parse(data)
+		if err != nil {
+			return
+		}
+		s := newSources("policy.json", p)
+		if got, err := s.Decide(t.Context(), Source{Identifier: identifier}); err == nil && len(p.GetRules()) == 0 && got.Identifier != identifier {
+			t.Errorf("%q became %q without a rule", identifier, got.Identifier)
+		}
+	})
 }
