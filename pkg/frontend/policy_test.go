@@ -72,6 +72,42 @@ func TestDeniedSources(t *testing.T) {
 	}
 }
 
+// Contexts are sources, too, wherever they come from.
+func TestDeniedContexts(t *testing.T) {
+	layout := "oci-layout://store@sha256:" + strings.Repeat("1", 64)
+	for name, c := range map[string]struct {
+		context, deny string // a named context, or the main one if it begins with "main:"
+	}{
+		"image":         {"docker-image://busybox", "docker-image://docker.io/library/busybox:latest"},
+		"layout":        {layout, "oci-layout://*"},
+		"URL":           {"https://example.com/f", "https://example.com/*"},
+		"repository":    {"https://example.com/r.git#v1", "git://example.com/r.git#v1"},
+		"directory":     {"local:other", "local://other"},
+		"main URL":      {"main:https://example.com/c.tar", "https://*"},
+		"main git":      {"main:https://example.com/r.git?ref=v1", "git://example.com/r.git#v1"},
+		"epoch of main": {"main:https://example.com/r.git", "git://*"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := governed(t, "FROM scratch\nCOPY --from=named /f /\n", deny(c.deny))
+			if main, ok := strings.CutPrefix(c.context, "main:"); ok {
+				p.opts.Extra = map[string]string{"context": main}
+				p.opts.BuildArgs = map[string]string{"SOURCE_DATE_EPOCH": "context"}
+			} else {
+				p.opts.Contexts = map[string]string{"named": c.context}
+			}
+			p.solver.locals["other"] = files{"f": "x"}
+			_, err := p.build(t.Context())
+			var denied *policy.DeniedError
+			if !errors.As(err, &denied) {
+				t.Errorf("error %v is no DeniedError", err)
+			}
+			if len(p.images.asked) > 0 || slices.ContainsFunc(p.solver.solved, func(s string) bool { return strings.HasPrefix(s, "local://other") }) {
+				t.Errorf("images looked up: %q; read: %q", p.images.asked, p.solver.solved)
+			}
+		})
+	}
+}
+
 // A stage that is not built needs no permission.
 func TestUnusedStageIsNotDenied(t *testing.T) {
 	governed(t, "FROM busybox AS unused\nFROM scratch\nWORKDIR /a\n", deny("docker-image://*")).mustBuild(t)
