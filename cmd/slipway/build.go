@@ -88,6 +88,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		ResultsDir:     c.String("results-dir"),
 		Results:        c.StringSlice("result"),
 
+		SourcePolicyFile:           c.String("source-policy-file"),
 		DigestFile:                 c.String("digest-file"),
 		ImageNameWithDigestFile:    c.String("image-name-with-digest-file"),
 		ImageNameTagWithDigestFile: c.String("image-name-tag-with-digest-file"),

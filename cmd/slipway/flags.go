@@ -36,6 +36,7 @@ func dockerfileFlags() []cli.Flag {
 		&cli.StringSliceFlag{Category: category, Name: "build-arg", Usage: "value of an ARG: `NAME=VALUE`, or NAME to take it from the environment"},
 		&cli.StringSliceFlag{Category: category, Name: "build-context", Usage: "additional context: `NAME=VALUE`, where VALUE is a directory, docker-image://REF, oci-layout://DIR, a git repository or a URL"},
 		&cli.StringFlag{Category: category, Name: "target", Usage: "`STAGE` to build instead of the last one"},
+		&cli.StringFlag{Category: category, Name: "source-policy-file", EnvVars: []string{"EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"}, Usage: "`FILE` with rules that allow, deny or replace images, URLs, repositories and contexts, as BuildKit has them"},
 		&cli.StringSliceFlag{Category: category, Name: "platform", Aliases: []string{"custom-platform", "customPlatform"}, Usage: "`OS/ARCH[/VARIANT]` to build for; several make an image index"},
 	}
 }
@@ -91,15 +92,21 @@ func stateDirFlag(category string) cli.Flag {
 	return &cli.StringFlag{Category: category, Name: "state-dir", EnvVars: []string{"SLIPWAY_STATE_DIR"}, Usage: "`DIR` for everything that is kept during and between builds (default: /slipway, else in the user's cache directory)"}
 }
 
+// credentialFlags are for RUN, and for contexts and sources that are elsewhere.
+func credentialFlags(category string) []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Category: category, Name: "secret", Usage: "`id=ID[,src=FILE|,env=VAR]` for RUN --mount=type=secret, and for URLs and git repositories"},
+		&cli.StringFlag{Category: category, Name: "secrets-dir", Usage: "`DIR` of files that are secrets by their names, as a mounted Kubernetes Secret has them"},
+		&cli.StringSliceFlag{Category: category, Name: "ssh", Usage: "`ID[=SOCKET|=KEY[,KEY]]` of an agent, or of private keys, for RUN --mount=type=ssh and git repositories"},
+		&cli.StringFlag{Category: category, Name: "ssh-dir", Usage: "`DIR` of private keys that are the agent default, as a mounted Kubernetes Secret has them"},
+	}
+}
+
 func runFlags() []cli.Flag {
 	const category = "How RUN runs"
-	return []cli.Flag{
+	return concat(credentialFlags(category), []cli.Flag{
 		&cli.StringFlag{Category: category, Name: "isolation", Value: "auto", EnvVars: []string{"SLIPWAY_ISOLATION"}, Usage: "auto, namespace, inplace or sandbox"},
 		stateDirFlag(category),
-		&cli.StringSliceFlag{Category: category, Name: "secret", Usage: "`id=ID[,src=FILE|,env=VAR]` for RUN --mount=type=secret"},
-		&cli.StringFlag{Category: category, Name: "secrets-dir", Usage: "`DIR` of files that are secrets by their names, as a mounted Kubernetes Secret has them"},
-		&cli.StringSliceFlag{Category: category, Name: "ssh", Usage: "`ID[=SOCKET|=KEY[,KEY]]` of an agent, or of private keys, for RUN --mount=type=ssh and git"},
-		&cli.StringFlag{Category: category, Name: "ssh-dir", Usage: "`DIR` of private keys that are the agent default, as a mounted Kubernetes Secret has them"},
 		&cli.StringSliceFlag{Category: category, Name: "allow", Usage: "let the Dockerfile ask for `WHAT`: security.insecure or network.host"},
 		&cli.StringSliceFlag{Category: category, Name: "add-host", Usage: "`NAME:IP` for /etc/hosts"},
 		&cli.StringFlag{Category: category, Name: "network", Usage: "of RUN: default, none or host"},
@@ -113,7 +120,7 @@ func runFlags() []cli.Flag {
 		&cli.Int64Flag{Category: category, Name: "cpu-quota", Usage: "`MICROSECONDS` of processor time in each period"},
 		&cli.StringFlag{Category: category, Name: "cpuset-cpus", Usage: "`LIST` of processors for RUN, as 0-3,5"},
 		&cli.StringFlag{Category: category, Name: "cpuset-mems", Usage: "`LIST` of memory nodes for RUN"},
-	}
+	})
 }
 
 func registryFlags() []cli.Flag {

@@ -106,6 +106,16 @@ func TestBuildOptions(t *testing.T) {
 	}
 }
 
+// The variable by which docker buildx finds a policy is heeded, lest one that was set is not; the flag wins.
+func TestSourcePolicyOfEnvironment(t *testing.T) {
+	t.Setenv("EXPERIMENTAL_BUILDKIT_SOURCE_POLICY", "/from/environment")
+	for want, args := range map[string][]string{"/from/environment": nil, "/from/flag": {"--source-policy-file", "/from/flag"}} {
+		if o, err := options(t, args...); err != nil || o.SourcePolicyFile != want {
+			t.Errorf("%q: policy %q, %v; want %q", args, o.SourcePolicyFile, err, want)
+		}
+	}
+}
+
 func TestBuildOptionErrors(t *testing.T) {
 	for want, args := range map[string][]string{
 		"one build context":  {"a", "b"},

@@ -50,7 +50,8 @@ func formatFlag(formats string) cli.Flag {
 }
 
 func inspectFlags(own ...cli.Flag) []cli.Flag {
-	return withLists(own, dockerfileFlags(), []cli.Flag{stateDirFlag("What is built")}, registryFlags())
+	const category = "What is built"
+	return withLists(own, dockerfileFlags(), credentialFlags(category), []cli.Flag{stateDirFlag(category)}, registryFlags())
 }
 
 func runLint(c *cli.Context) error {

@@ -22,6 +22,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/image"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/policy"
 	"github.com/slipway-build/slipway/pkg/progress"
 	"github.com/slipway-build/slipway/pkg/registry"
 	"github.com/slipway-build/slipway/pkg/secret"
@@ -152,6 +153,11 @@ func (s *session) openInputs(ctx context.Context) error {
 		return &UsageError{err}
 	}
 	s.plan.frontend.Contexts, s.plan.frontend.Extra = s.plan.contexts, from.extra
+	if s.SourcePolicyFile != "" {
+		if s.plan.frontend.Sources, err = policy.LoadSources(s.SourcePolicyFile); err != nil {
+			return &UsageError{err}
+		}
+	}
 	maps.Copy(s.plan.locals, from.locals)
 	s.archives = from.archives
 	if err := s.show(); err != nil {

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/cgi"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -225,6 +227,49 @@ func TestContexts(t *testing.T) {
 			}
 			if fmt.Sprint(got) != fmt.Sprint(tt.want) {
 				t.Errorf("got %q\nwant %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// Build arguments that are about git.
+func TestGitArguments(t *testing.T) {
+	dir := t.TempDir()
+	gitRepository(t, filepath.Join(dir, "r.git"), map[string]string{
+		"Dockerfile": "FROM scratch\nCOPY --from=named . /named/\nCOPY . /\n", "sub/f": "named",
+	})
+	url := web(t, nil, dir)
+	for name, c := range map[string]struct {
+		args    map[string]string
+		git     bool   // .git is in the context
+		message string // of the error
+	}{
+		"none":              {nil, false, ""},
+		"keep":              {map[string]string{"BUILDKIT_CONTEXT_KEEP_GIT_DIR": "1"}, true, ""},
+		"do not keep":       {map[string]string{"BUILDKIT_CONTEXT_KEEP_GIT_DIR": "false"}, false, ""},
+		"nonsense means no": {map[string]string{"BUILDKIT_CONTEXT_KEEP_GIT_DIR": "x"}, false, ""},
+		"advice":            {map[string]string{"BUILDKIT_GIT_ADVICE": "1"}, false, ""},
+		"no advice":         {map[string]string{"BUILDKIT_GIT_ADVICE": "0"}, false, ""},
+		"neither":           {map[string]string{"BUILDKIT_GIT_ADVICE": "x"}, false, "BUILDKIT_GIT_ADVICE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := built(t, Options{Context: url + "/r.git#v1", BuildArgs: c.args, BuildContexts: map[string]string{"named": url + "/r.git#v1:sub"}})
+			if c.message != "" {
+				if err == nil || !strings.Contains(err.Error(), c.message) {
+					t.Errorf("got %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if head := got[".git/HEAD"]; (head != "") != c.git || got["sub/f"] != "named" {
+				t.Errorf("got %q", slices.Sorted(maps.Keys(got)))
+			}
+			for name := range got {
+				if strings.HasPrefix(name, "named/.git") {
+					t.Errorf("a named context has %s", name)
+				}
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/policy"
 	"github.com/slipway-build/slipway/pkg/progress"
 	"github.com/slipway-build/slipway/pkg/registry"
 	"github.com/slipway-build/slipway/results"
@@ -22,6 +23,7 @@ func Reason(ctx context.Context, err error) string {
 		remote      *registry.Error
 		put         *results.PutError
 		source      *op.SourceError
+		denied      *policy.DeniedError
 		located     *op.LocatedError
 	)
 	switch {
@@ -29,6 +31,8 @@ func Reason(ctx context.Context, err error) string {
 		return "Interrupted"
 	case errors.As(err, &usage):
 		return "UsageError"
+	case errors.As(err, &denied):
+		return "PolicyDenied"
 	case errors.As(err, &process) && process.OOM:
 		return "OutOfMemory"
 	case errors.As(err, &process):

@@ -38,6 +38,8 @@ type Options struct {
 	Cache         CacheOptions
 	Pull          bool
 	Check         bool // only check the Dockerfile
+	// SourcePolicyFile says which sources may be used, in BuildKit's form; "" for all.
+	SourcePolicyFile string
 
 	Tags             []string
 	NoPush           bool

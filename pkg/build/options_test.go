@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/policy"
 	"github.com/slipway-build/slipway/pkg/registry"
 	"github.com/slipway-build/slipway/results"
 )
@@ -92,6 +93,7 @@ func TestReason(t *testing.T) {
 		{"RegistryUnavailable", t.Context(), &registry.Error{Kind: registry.RateLimited}},
 		{"RegistryRefused", t.Context(), at(&registry.Error{Kind: registry.Unauthorized})},
 		{"PermissionDenied", t.Context(), fmt.Errorf("state: %w", fs.ErrPermission)},
+		{"PolicyDenied", t.Context(), at(&policy.DeniedError{})},
 		{"DockerfileError", t.Context(), at(errors.New("unknown instruction"))},
 		{"BuildFailed", t.Context(), errors.New("disk on fire")},
 	} {

@@ -25,6 +25,18 @@ func TestBuiltInArguments(t *testing.T) {
 	}
 }
 
+// The name that docker buildx lists a build under is no part of the build.
+func TestBuildNameChangesNothing(t *testing.T) {
+	const dockerfile = "FROM busybox\nCOPY a /\nRUN true\n"
+	want := newProject(dockerfile).mustBuild(t).Platforms[0]
+	p := newProject(dockerfile)
+	p.opts.BuildArgs = map[string]string{"BUILDKIT_BUILD_NAME": "nightly"}
+	got := p.mustBuild(t).Platforms[0]
+	if dump(got.Root) != dump(want.Root) || string(got.Config) != string(want.Config) {
+		t.Errorf("got\n%s%s\nwant\n%s%s", dump(got.Root), got.Config, dump(want.Root), want.Config)
+	}
+}
+
 func TestSourceDateEpochInTheDockerfile(t *testing.T) {
 	p := newProject("ARG SOURCE_DATE_EPOCH=1700000000\nFROM scratch\nWORKDIR /w\n")
 	if e := p.mustBuild(t).Platforms[0].Epoch; e == nil || e.Unix() != 1_700_000_000 {

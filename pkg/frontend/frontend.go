@@ -3,7 +3,7 @@
 // The Dockerfile language is not implemented here: BuildKit's own frontend is called in
 // process, with a gateway that answers what it would ask of a BuildKit daemon. What comes
 // back is LLB, BuildKit's graph of low-level operations, which is decoded into our own types.
-// This is the only package that imports BuildKit's frontend and LLB.
+// This is the only package that imports BuildKit's frontend, and the only one that decodes LLB.
 //
 // Two rules hold for the decoding. Every capability of LLB is advertised, because the
 // frontend silently leaves out what the other side claims not to know; and every field that
@@ -25,6 +25,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/policy"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
 
@@ -90,9 +91,11 @@ func Build(ctx context.Context, opts Options, s Solver, images ImageResolver, wa
 		platform: opts.buildPlatform(),
 		solver:   s,
 		images:   images,
+		sources:  opts.Sources,
 		graph:    newGraph(),
 		warn:     warn,
 	}
+	b.graph.decide = b.decideOp
 	res, err := builder.Build(ctx, b.gateway(frontendOpts))
 	if err == nil {
 		err = b.readFault()
@@ -116,6 +119,7 @@ type build struct {
 	platform op.Platform // of the machine that builds
 	solver   Solver
 	images   ImageResolver
+	sources  *policy.Sources
 	graph    *graph
 
 	mu     sync.Mutex

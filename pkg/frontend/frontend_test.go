@@ -138,11 +138,11 @@ func TestOCILayoutContext(t *testing.T) {
 
 func TestOneVertexForAllSolves(t *testing.T) {
 	g := newGraph()
-	first, err := g.decode(definition(t, localOp()))
+	first, err := g.decode(t.Context(), definition(t, localOp()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := g.decode(definition(t, localOp(), copyOp(nothing)))
+	second, err := g.decode(t.Context(), definition(t, localOp(), copyOp(nothing)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ func FuzzDecode(f *testing.F) {
 		if err := def.Unmarshal(raw); err != nil {
 			return
 		}
-		edge, err := newGraph().decode(def)
+		edge, err := newGraph().decode(t.Context(), def)
 		if err != nil || edge == nil {
 			return
 		}

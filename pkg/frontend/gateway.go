@@ -60,7 +60,7 @@ func (g *gatewayClient) Solve(ctx context.Context, req gw.SolveRequest) (*gw.Res
 	case req.Frontend != "":
 		return g.solveFrontend(ctx, req)
 	}
-	edge, err := g.graph.decode(req.Definition)
+	edge, err := g.graph.decode(ctx, req.Definition)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -16,6 +17,9 @@ import (
 // definitions in one build, with common parts; a vertex that is in several of them is
 // decoded once, so that it is one vertex for the whole build.
 type graph struct {
+	// decide, if set, may refuse or replace a source before it is decoded.
+	decide func(context.Context, *pb.Op) error
+
 	mu       sync.Mutex
 	vertices map[digest.Digest]*node
 }
@@ -35,7 +39,7 @@ func newGraph() *graph {
 //
 // A definition is a list of serialized operations, inputs before those who use them, which
 // name their inputs by digest. The last has no operation of its own; its input is the result.
-func (g *graph) decode(def *pb.Definition) (*op.Edge, error) {
+func (g *graph) decode(ctx context.Context, def *pb.Definition) (*op.Edge, error) {
 	if len(def.GetDef()) == 0 {
 		return nil, nil
 	}
@@ -57,7 +61,7 @@ func (g *graph) decode(def *pb.Definition) (*op.Edge, error) {
 		if _, ok := g.vertices[o.dgst]; ok {
 			continue
 		}
-		n, err := g.decodeOp(o)
+		n, err := g.decodeOp(ctx, o)
 		if err != nil {
 			return nil, op.Locate(err, o.locations)
 		}
@@ -83,9 +87,14 @@ func (g *graph) edge(in *pb.Input) (op.Edge, error) {
 }
 
 // decodeOp decodes one operation, whose inputs have been decoded before.
-func (g *graph) decodeOp(o *rawOp) (*node, error) {
+func (g *graph) decodeOp(ctx context.Context, o *rawOp) (*node, error) {
 	if err := o.check(); err != nil {
 		return nil, err
+	}
+	if g.decide != nil {
+		if err := g.decide(ctx, o.pb); err != nil {
+			return nil, err
+		}
 	}
 	v := o.vertex()
 	for i, in := range o.pb.GetInputs() {

@@ -8,6 +8,7 @@ import (
 	imageref "github.com/distribution/reference"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/moby/buildkit/util/imageutil"
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 )
@@ -24,6 +25,25 @@ const (
 
 // ResolveImageConfig implements gw.Client.
 func (g *gatewayClient) ResolveImageConfig(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
+	scheme, attrs := schemeImage, map[string]string(nil)
+	if o := opt.OCILayoutOpt; o != nil {
+		scheme, attrs = schemeLayout, map[string]string{pb.AttrOCILayoutStoreID: o.Store.StoreID}
+	}
+	source, err := g.decide(ctx, &pb.SourceOp{Identifier: scheme + "://" + ref, Attrs: attrs})
+	if err != nil {
+		g.noteLookup(err)
+		return "", "", nil, err
+	}
+	replacement, same := strings.CutPrefix(source.GetIdentifier(), scheme+"://")
+	if !same {
+		// Where it is a named context, the frontend goes on with that.
+		return "", "", nil, &imageutil.ResolveToNonImageError{Ref: ref, Updated: source.GetIdentifier()}
+	}
+	return g.resolveImage(ctx, replacement, opt)
+}
+
+// resolveImage looks up an image that is allowed.
+func (g *gatewayClient) resolveImage(ctx context.Context, ref string, opt sourceresolver.Opt) (string, digest.Digest, []byte, error) {
 	var (
 		platform     *ocispecs.Platform
 		mode, layout string
@@ -76,6 +96,11 @@ func pin(ref string, dgst digest.Digest) (string, error) {
 // ResolveSourceMetadata implements gw.Client. For a Dockerfile it is asked about images and,
 // when SOURCE_DATE_EPOCH names one, about contexts.
 func (g *gatewayClient) ResolveSourceMetadata(ctx context.Context, source *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	source, err := g.decide(ctx, source)
+	if err != nil {
+		g.noteLookup(err)
+		return nil, err
+	}
 	scheme, ref, ok := strings.Cut(source.GetIdentifier(), "://")
 	if !ok {
 		return nil, fmt.Errorf("source %q has no scheme", source.GetIdentifier())
@@ -97,7 +122,7 @@ func (g *gatewayClient) ResolveSourceMetadata(ctx context.Context, source *pb.So
 	default:
 		return nil, unsupportedSource(source.GetIdentifier())
 	}
-	pinned, dgst, config, err := g.ResolveImageConfig(ctx, ref, opt)
+	pinned, dgst, config, err := g.resolveImage(ctx, ref, opt)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ type Lint struct {
 	Err error
 }
 
-// noteLookup remembers the first image that could not be looked up. The answer of the checks has only
+// noteLookup remembers the first source that could not be looked up, or is denied. The answer of the checks has only
 // the text of such an error.
 func (b *build) noteLookup(err error) {
 	b.mu.Lock()

@@ -102,9 +102,13 @@ const (
 
 // vertex returns the vertex with everything but its operation and inputs.
 func (o *rawOp) vertex() *op.Vertex {
+	name := o.name()
+	if o.pb.GetSource() != nil {
+		name = withoutCredentials(name)
+	}
 	v := &op.Vertex{
 		ID:        string(o.dgst),
-		Name:      o.name(),
+		Name:      name,
 		NoCache:   o.meta.GetIgnoreCache(),
 		Locations: o.locations,
 	}
@@ -113,6 +117,18 @@ func (o *rawOp) vertex() *op.Vertex {
 		v.ProgressGroup = &op.ProgressGroup{ID: g.GetId(), Name: g.GetName(), Weak: g.GetWeak()}
 	}
 	return v
+}
+
+// withoutCredentials takes users and passwords out of the URLs in the name of a source, which is as it was
+// given on the command line.
+func withoutCredentials(name string) string {
+	words := strings.Split(name, " ")
+	for i, w := range words {
+		if scheme, rest, ok := strings.Cut(w, "://"); ok && scheme != "" && strings.Contains(rest, "@") {
+			words[i] = op.RedactURL(w)
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 func (o *rawOp) name() string {

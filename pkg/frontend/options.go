@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/policy"
 )
 
 // Options is what a build is asked for. Zero values stand for the frontend's defaults.
@@ -51,6 +52,8 @@ type Options struct {
 	Hostname     string
 	// ImageResolveMode is "default", "pull" or "local".
 	ImageResolveMode string
+	// Sources says what the build may bring in; nil allows everything.
+	Sources *policy.Sources
 	// Request asks for something else than an image: "frontend.lint",
 	// "frontend.outline", "frontend.targets" or "frontend.subrequests.describe".
 	Request string

@@ -181,7 +181,7 @@ func TestForeignDefinitionsAreRefused(t *testing.T) {
 		})}, "input 3 of 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			edge, err := newGraph().decode(definition(t, tt.ops...))
+			edge, err := newGraph().decode(t.Context(), definition(t, tt.ops...))
 			if err == nil || !strings.Contains(err.Error(), tt.message) {
 				t.Errorf("decoded to %v, error %v, want %q", edge, err, tt.message)
 			}
@@ -202,7 +202,7 @@ func TestForeignMetadataIsRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			def := definition(t, localOp())
 			def.Metadata[digest.FromBytes(def.Def[0]).String()] = tt.meta
-			if _, err := newGraph().decode(def); err == nil || !strings.Contains(err.Error(), tt.message) {
+			if _, err := newGraph().decode(t.Context(), def); err == nil || !strings.Contains(err.Error(), tt.message) {
 				t.Errorf("error %v, want %q", err, tt.message)
 			}
 		})
@@ -210,7 +210,7 @@ func TestForeignMetadataIsRefused(t *testing.T) {
 	t.Run("not required", func(t *testing.T) {
 		def := definition(t, localOp())
 		def.Metadata[digest.FromBytes(def.Def[0]).String()] = &pb.OpMetadata{Caps: map[string]bool{"exec.teleport": false}}
-		if _, err := newGraph().decode(def); err != nil {
+		if _, err := newGraph().decode(t.Context(), def); err != nil {
 			t.Error(err)
 		}
 	})
@@ -220,7 +220,7 @@ func TestForeignMetadataIsRefused(t *testing.T) {
 func TestUnknownFieldsAreRefused(t *testing.T) {
 	unknown := []byte{0xa0, 0x3e, 1} // field 996, a number
 	op := execOp(func(e *pb.ExecOp) { e.Mounts[0].ProtoReflect().SetUnknown(unknown) })
-	_, err := newGraph().decode(definition(t, localOp(), op))
+	_, err := newGraph().decode(t.Context(), definition(t, localOp(), op))
 	if err == nil || !strings.Contains(err.Error(), "an unknown field in Mount") {
 		t.Errorf("error %v", err)
 	}
@@ -228,7 +228,7 @@ func TestUnknownFieldsAreRefused(t *testing.T) {
 	meta := &pb.OpMetadata{ProgressGroup: &pb.ProgressGroup{}}
 	meta.ProgressGroup.ProtoReflect().SetUnknown(unknown)
 	def.Metadata[digest.FromBytes(def.Def[0]).String()] = meta
-	_, err = newGraph().decode(def)
+	_, err = newGraph().decode(t.Context(), def)
 	if err == nil || !strings.Contains(err.Error(), "an unknown field in ProgressGroup") {
 		t.Errorf("error %v", err)
 	}
@@ -236,7 +236,7 @@ func TestUnknownFieldsAreRefused(t *testing.T) {
 
 func TestBrokenDefinitions(t *testing.T) {
 	valid := definition(t, localOp(), copyOp(nothing))
-	if _, err := newGraph().decode(valid); err != nil {
+	if _, err := newGraph().decode(t.Context(), valid); err != nil {
 		t.Fatalf("the valid one: %v", err)
 	}
 	for name, def := range map[string]*pb.Definition{
@@ -251,7 +251,7 @@ func TestBrokenDefinitions(t *testing.T) {
 		}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if edge, err := newGraph().decode(def); err == nil {
+			if edge, err := newGraph().decode(t.Context(), def); err == nil {
 				t.Errorf("decoded to %s", dump(edge))
 			}
 		})

@@ -109,3 +109,18 @@ func TestForeignGitAttributes(t *testing.T) {
 		t.Errorf("got %+v, %v", g, err)
 	}
 }
+
+// A context is named as it was given on the command line, where it can have a password.
+func TestNamesHaveNoCredentials(t *testing.T) {
+	for name, want := range map[string]string{
+		"[internal] load git source https://user:password@example.com/r.git#v1": "[internal] load git source https://xxxxx@example.com/r.git#v1",
+		"https://password@example.com/f?x=password":                             "https://xxxxx@example.com/f?xxxxx",
+		"[internal] load git source https://example.com/r.git?ref=v1":           "[internal] load git source https://example.com/r.git?ref=v1",
+		"docker-image://docker.io/library/busybox:1@sha256:abc":                 "docker-image://docker.io/library/busybox:1@sha256:abc",
+		"[internal] load git source git@example.com:r.git":                      "[internal] load git source git@example.com:r.git",
+	} {
+		if got := withoutCredentials(name); got != want {
+			t.Errorf("%s became %s, want %s", name, got, want)
+		}
+	}
+}

@@ -45,13 +45,15 @@ type Step struct {
 	// goes on from, if any.
 	Inputs []int `json:"inputs"`
 	// Internal steps load what the build works with, as the build context.
-	Internal bool     `json:"internal,omitempty"`
-	NoCache  bool     `json:"noCache,omitempty"`
-	Source   *Source  `json:"source,omitempty"`
-	Image    *Base    `json:"image,omitempty"`
-	Local    *Local   `json:"local,omitempty"`
-	File     []Action `json:"file,omitempty"`
-	Exec     *Command `json:"exec,omitempty"`
+	Internal bool        `json:"internal,omitempty"`
+	NoCache  bool        `json:"noCache,omitempty"`
+	Source   *Source     `json:"source,omitempty"`
+	Image    *Base       `json:"image,omitempty"`
+	Local    *Local      `json:"local,omitempty"`
+	HTTP     *Download   `json:"http,omitempty"`
+	Git      *Repository `json:"git,omitempty"`
+	File     []Action    `json:"file,omitempty"`
+	Exec     *Command    `json:"exec,omitempty"`
 
 	based bool // whether the step goes on from the first of Inputs
 }

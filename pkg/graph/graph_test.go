@@ -178,3 +178,32 @@ func TestJSON(t *testing.T) {
 		}
 	}
 }
+
+// Sources from elsewhere say where they come from, but not with which credentials.
+func TestRemoteSources(t *testing.T) {
+	for _, c := range []struct {
+		op   op.Op
+		want Step
+	}{
+		{
+			&op.HTTP{URL: "https://user:secret@example.com/f?token=secret", Filename: "f", Sum: [32]byte{1}, Mode: 0o600},
+			Step{Kind: "http", HTTP: &Download{
+				URL: "https://xxxxx@example.com/f?xxxxx", Filename: "f", Checksum: "sha256:01" + strings.Repeat("0", 62),
+			}},
+		},
+		{&op.HTTP{URL: "https://example.com/"}, Step{Kind: "http", HTTP: &Download{URL: "https://example.com/"}}},
+		{
+			&op.Git{URL: "https://secret@example.com/r.git", Ref: "v1", Subdir: "d", Checksum: "abc", ByCommit: true, KeepGitDir: true, SkipSubmodules: true, AuthTokenSecret: "T"},
+			Step{Kind: "git", Git: &Repository{
+				URL: "https://xxxxx@example.com/r.git", Ref: "v1", Subdir: "d", Checksum: "abc", ByCommit: true, KeepGitDir: true, SkipSubmodules: true,
+			}},
+		},
+		{&op.Git{URL: "git@example.com:r.git"}, Step{Kind: "git", Git: &Repository{URL: "git@example.com:r.git"}}},
+	} {
+		root := edge(&op.Vertex{Op: c.op})
+		c.want.ID, c.want.Inputs = 1, []int{}
+		if got := New(&frontend.Result{Platforms: []frontend.PlatformResult{{Root: &root}}}).Steps[0]; !reflect.DeepEqual(got, c.want) {
+			t.Errorf("got %+v\nwant %+v", got, c.want)
+		}
+	}
+}

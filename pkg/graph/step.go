@@ -21,6 +21,26 @@ type Local struct {
 	FollowPaths []string `json:"followPaths,omitempty"`
 }
 
+// Download is a file from a web server.
+type Download struct {
+	URL      string `json:"url"` // without credentials
+	Filename string `json:"filename,omitempty"`
+	Checksum string `json:"checksum,omitempty"` // that the file must have
+}
+
+// Repository is what a git repository has at one commit.
+type Repository struct {
+	URL string `json:"url"` // without credentials
+	// Ref is a branch, a tag or a commit; "" for HEAD.
+	Ref      string `json:"ref,omitempty"`
+	Subdir   string `json:"subdir,omitempty"`
+	Checksum string `json:"checksum,omitempty"` // that the commit or tag must have, or its beginning
+	// ByCommit takes the commit of Checksum, whatever Ref is.
+	ByCommit       bool `json:"byCommit,omitempty"`
+	KeepGitDir     bool `json:"keepGitDir,omitempty"`
+	SkipSubmodules bool `json:"skipSubmodules,omitempty"`
+}
+
 // Action is one change that a step of kind file makes.
 type Action struct {
 	Action  string   `json:"action"` // "copy", "mkdir" or "mkfile"
@@ -74,6 +94,16 @@ func (s *Step) describe(v *op.Vertex, step func(input int) int) {
 		s.Image = &Base{Ref: o.Ref, Layout: o.Layout != ""}
 	case *op.Local:
 		s.Local = &Local{Name: o.Name, Include: o.Include, Exclude: o.Exclude, FollowPaths: o.FollowPaths}
+	case *op.HTTP:
+		s.HTTP = &Download{URL: op.RedactURL(o.URL), Filename: o.Filename}
+		if !o.Sum.IsZero() {
+			s.HTTP.Checksum = fmt.Sprintf("sha256:%x", o.Sum)
+		}
+	case *op.Git:
+		s.Git = &Repository{
+			URL: op.RedactURL(o.URL), Ref: o.Ref, Subdir: o.Subdir, Checksum: o.Checksum,
+			ByCommit: o.ByCommit, KeepGitDir: o.KeepGitDir, SkipSubmodules: o.SkipSubmodules,
+		}
 	case *op.File:
 		for i := range o.Actions {
 			s.File = append(s.File, action(&o.Actions[i], step))

@@ -18,6 +18,7 @@ type goldenCase struct {
 	name    string
 	file    string
 	archive *txtar.Archive
+	digest  string // of what the namespace isolation has built
 }
 
 // The sections of a case that are not input files.
@@ -28,6 +29,7 @@ const (
 	sectionError   = "want.error"
 	wantPrefix     = "want."    // what has to come out
 	knownPrefix    = "known."   // how others differ
+	inplacePrefix  = "inplace." // how the isolation of that name differs
 	archivePrefix  = "archive/" // archives that the harness makes, see fileSpec
 	registryName   = "registry.test"
 	dockerfileName = "Dockerfile"
@@ -91,6 +93,22 @@ func (c *goldenCase) wants() map[string]string {
 	return wants
 }
 
+// wantsInplace returns what has to come out under the isolation inplace: the same but for what the
+// case says.
+func (c *goldenCase) wantsInplace() map[string]string {
+	wants := c.wants()
+	for _, f := range c.archive.Files {
+		name, ok := strings.CutPrefix(f.Name, inplacePrefix)
+		switch {
+		case ok && name == sectionError:
+			return map[string]string{name: string(f.Data)}
+		case ok:
+			wants[name] = string(f.Data)
+		}
+	}
+	return wants
+}
+
 // wantsError reports whether the build has to fail.
 func (c *goldenCase) wantsError() bool {
 	_, ok := c.section(sectionError)
@@ -112,6 +130,14 @@ func (c *goldenCase) has(instruction string) bool {
 	return false
 }
 
+// runs reports whether a process is run in the case, or would be if it did not have to fail before. The
+// triggers of the image onbuild are such, too.
+func (c *goldenCase) runs() bool {
+	return c.has("RUN") || slices.ContainsFunc(c.archive.Files, func(f txtar.File) bool {
+		return strings.HasSuffix(f.Name, dockerfileName) && strings.Contains(string(f.Data), registryName+"/onbuild")
+	})
+}
+
 // hasFlag reports whether a flag is among the case's arguments.
 func (c *goldenCase) hasFlag(name string) bool {
 	return slices.ContainsFunc(c.lines(sectionArgs), func(arg string) bool { return strings.HasPrefix(arg, name+"=") })
@@ -127,7 +153,7 @@ func (c *goldenCase) setup(dir string, bases *bases) error {
 	for _, f := range c.archive.Files {
 		text := strings.ReplaceAll(string(f.Data), registryName, bases.host)
 		switch {
-		case strings.HasPrefix(f.Name, wantPrefix), strings.HasPrefix(f.Name, knownPrefix), slices.Contains([]string{sectionArgs, sectionEnv, sectionFiles}, f.Name):
+		case strings.HasPrefix(f.Name, wantPrefix), strings.HasPrefix(f.Name, knownPrefix), strings.HasPrefix(f.Name, inplacePrefix), slices.Contains([]string{sectionArgs, sectionEnv, sectionFiles}, f.Name):
 		case strings.HasPrefix(f.Name, archivePrefix):
 			archives = append(archives, txtar.File{Name: strings.TrimPrefix(f.Name, archivePrefix), Data: []byte(text)})
 		default:
@@ -166,15 +192,29 @@ func (c *goldenCase) setup(dir string, bases *bases) error {
 func (c *goldenCase) save() error { return os.WriteFile(c.file, txtar.Format(c.archive), 0o644) }
 
 // update writes what came out into the case's file.
-func (c *goldenCase) update(got map[string]string) error {
-	c.archive.Files = slices.DeleteFunc(c.archive.Files, func(f txtar.File) bool {
-		return strings.HasPrefix(f.Name, wantPrefix)
-	})
+func (c *goldenCase) update(got map[string]string) error { return c.replace(wantPrefix, got) }
+
+// updateInplace writes what comes out differently under the isolation inplace into the case's file.
+func (c *goldenCase) updateInplace(got map[string]string) error {
+	wants, differ := c.wants(), map[string]string{}
 	for name, text := range got {
+		if wants[name] != text {
+			differ[inplacePrefix+name] = text
+		}
+	}
+	return c.replace(inplacePrefix, differ)
+}
+
+// replace puts sections in place of all those with a prefix.
+func (c *goldenCase) replace(prefix string, sections map[string]string) error {
+	c.archive.Files = slices.DeleteFunc(c.archive.Files, func(f txtar.File) bool { return strings.HasPrefix(f.Name, prefix) })
+	for name, text := range sections {
 		c.archive.Files = append(c.archive.Files, txtar.File{Name: name, Data: []byte(text)})
 	}
 	rank := func(f txtar.File) int {
 		switch {
+		case strings.HasPrefix(f.Name, inplacePrefix):
+			return 3
 		case !strings.HasPrefix(f.Name, wantPrefix):
 			return 0
 		case strings.HasSuffix(f.Name, ".tree"):

@@ -133,12 +133,22 @@ func (s *suite) baseOf(diffIDs []string) (found baseListing) {
 
 func TestGolden(t *testing.T) {
 	s := newSuite(t)
+	cases := loadCases(t)
 	t.Run("cases", func(t *testing.T) {
-		for _, c := range loadCases(t) {
+		for _, c := range cases {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
 				s.check(t, c)
 			})
+		}
+	})
+	t.Run("inplace", func(t *testing.T) {
+		container := s.startContainer(t)
+		for _, c := range cases {
+			if !c.runs() {
+				continue // no isolation has a part in it
+			}
+			t.Run(c.name, func(t *testing.T) { container.check(t, c) })
 		}
 	})
 }
@@ -152,7 +162,7 @@ func (s *suite) skipUnlessPossible(t *testing.T, c *goldenCase) {
 	if os.Geteuid() != 0 {
 		t.Skip("making owners, devices and namespaces needs root")
 	}
-	if c.has("RUN") && !s.canRun {
+	if c.runs() && !s.canRun {
 		t.Skip("what RUN calls needs a static busybox (Debian: busybox-static)")
 	}
 	for _, f := range c.archive.Files {
@@ -176,13 +186,18 @@ func (s *suite) check(t *testing.T, c *goldenCase) {
 	if _, again := s.build(t, c, dir, "second"); again != digest {
 		t.Errorf("the first build gives %s, the second %s", digest, again)
 	}
+	c.digest = digest
 	if *update {
 		if err := c.update(got); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	want := c.wants()
+	compare(t, c.wants(), got)
+}
+
+func compare(t *testing.T, want, got map[string]string) {
+	t.Helper()
 	for _, name := range slices.Sorted(maps.Keys(union(want, got))) {
 		if want[name] != got[name] {
 			t.Errorf("%s (- want, + got):\n%s", name, diffLines(want[name], got[name]))
@@ -196,17 +211,42 @@ func union(a, b map[string]string) map[string]string {
 	return all
 }
 
+// ending is how a run of slipway ended.
+type ending struct {
+	code   int
+	stderr string
+}
+
 // build runs slipway for a case and describes what it made, by name of the section in the case's
 // file.
 func (s *suite) build(t *testing.T, c *goldenCase, dir, attempt string) (got map[string]string, digest string) {
 	t.Helper()
 	out := filepath.Join(dir, "out-"+attempt)
-	stderr, failure := s.run(t, c, dir, out)
-	if c.wantsError() {
-		return s.errorOf(t, out, failure, dir, stderr), ""
+	end := s.run(t, c, dir, out)
+	end.stderr = strings.NewReplacer(s.host, registryName, dir, "$WORK", s.stateDir, "$STATE").Replace(end.stderr)
+	end.expect(t, c.wantsError())
+	return s.outcome(t, c, out, end)
+}
+
+// expect ends the test unless slipway failed as it should, or did not.
+func (e ending) expect(t *testing.T, failure bool) {
+	t.Helper()
+	switch {
+	case failure && e.code == 0:
+		t.Fatal("the build should fail, and did not")
+	case !failure && e.code != 0:
+		t.Fatalf("slipway: exit code %d\n%s", e.code, e.stderr)
 	}
-	if failure != nil {
-		t.Fatalf("slipway: %v\n%s", failure, stderr)
+}
+
+// outcome describes what a run of slipway made at out, or how it failed.
+func (s *suite) outcome(t *testing.T, c *goldenCase, out string, end ending) (got map[string]string, digest string) {
+	t.Helper()
+	if end.code != 0 {
+		if _, err := os.Lstat(out); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the failed build left %s behind (%v)", out, err)
+		}
+		return map[string]string{sectionError: fmt.Sprintf("exit code %d\n%s", end.code, end.stderr)}, ""
 	}
 	digest, got, err := s.describe(out, c)
 	if err != nil {
@@ -215,11 +255,10 @@ func (s *suite) build(t *testing.T, c *goldenCase, dir, attempt string) (got map
 	return got, digest
 }
 
-// run runs slipway in dir and gives what it printed; failure is nil if its exit code is 0.
-func (s *suite) run(t *testing.T, c *goldenCase, dir, out string) (stderr string, failure *exec.ExitError) {
-	t.Helper()
+// arguments are those of slipway for a case, with its output and its state directory.
+func (s *suite) arguments(c *goldenCase, out, stateDir string) []string {
 	args := []string{
-		"build", "--no-push", "--progress=quiet", "--oci-layout-path=" + out, "--state-dir=" + s.stateDir,
+		"build", "--no-push", "--progress=quiet", "--oci-layout-path=" + out, "--state-dir=" + stateDir,
 		"--source-date-epoch=" + strconv.FormatInt(sourceDateEpoch().Unix(), 10),
 	}
 	if _, ok := c.section(dockerfileName); ok {
@@ -228,30 +267,24 @@ func (s *suite) run(t *testing.T, c *goldenCase, dir, out string) (stderr string
 	for _, arg := range c.lines(sectionArgs) {
 		args = append(args, strings.ReplaceAll(arg, registryName, s.host))
 	}
+	return append(args, "context")
+}
+
+// run runs slipway in dir.
+func (s *suite) run(t *testing.T, c *goldenCase, dir, out string) ending {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, s.binary, append(args, "context")...)
+	cmd := exec.CommandContext(ctx, s.binary, s.arguments(c, out, s.stateDir)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), c.lines(sectionEnv)...)
 	var printed bytes.Buffer
 	cmd.Stderr = &printed
+	var failure *exec.ExitError
 	if err := cmd.Run(); err != nil && !errors.As(err, &failure) {
 		t.Fatal(err)
 	}
-	return printed.String(), failure
-}
-
-// errorOf describes a failed build: the exit code and all that was printed.
-func (s *suite) errorOf(t *testing.T, out string, failure *exec.ExitError, dir, stderr string) map[string]string {
-	t.Helper()
-	if failure == nil {
-		t.Fatal("the build should fail, and did not")
-	}
-	if _, err := os.Lstat(out); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the failed build left %s behind (%v)", out, err)
-	}
-	text := strings.NewReplacer(s.host, registryName, dir, "$WORK", s.stateDir, "$STATE").Replace(stderr)
-	return map[string]string{sectionError: fmt.Sprintf("exit code %d\n%s", failure.ExitCode(), text)}
+	return ending{cmd.ProcessState.ExitCode(), printed.String()}
 }
 
 // describe lists trees and configs of the images in a layout.

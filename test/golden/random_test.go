@@ -44,15 +44,15 @@ func (s *suite) compareRandom(t *testing.T, c *goldenCase, daemon *buildkit) {
 		t.Fatal(err)
 	}
 	layout := filepath.Join(dir, "slipway")
-	stderr, failure := s.run(t, c, dir, layout)
+	end := s.run(t, c, dir, layout)
 	out := filepath.Join(dir, "buildkit")
 	output, err := daemon.build(t.Context(), s, c, dir, out)
 	switch {
-	case failure != nil && err != nil:
-		t.Logf("both fail: %s", lastLines(stderr, 1))
+	case end.code != 0 && err != nil:
+		t.Logf("both fail: %s", lastLines(end.stderr, 1))
 		return
-	case failure != nil:
-		t.Errorf("%s\nSlipway fails, BuildKit does not: %s", txtar.Format(c.archive), stderr)
+	case end.code != 0:
+		t.Errorf("%s\nSlipway fails, BuildKit does not: %s", txtar.Format(c.archive), end.stderr)
 		return
 	case err != nil:
 		t.Errorf("%s\nBuildKit fails, Slipway does not: %s", txtar.Format(c.archive), lastLines(output, 1))

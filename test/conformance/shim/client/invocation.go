@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -45,8 +46,6 @@ func (i *invocation) translate(ctx context.Context) error {
 	switch {
 	case len(i.opt.CacheExports) > 0 || len(i.opt.CacheImports) > 0:
 		return unsupported("cache exports and imports")
-	case i.opt.SourcePolicy != nil:
-		return unsupported("source policies")
 	case len(i.opt.FrontendInputs) > 0:
 		return unsupported("a client's LLB as input of a Dockerfile")
 	}
@@ -56,6 +55,7 @@ func (i *invocation) translate(ctx context.Context) error {
 	for _, step := range []func() error{
 		func() error { return i.translateContext(ctx) },
 		func() error { return i.translateAttributes(ctx) },
+		func() error { return i.translatePolicy(ctx) },
 		i.translateSession,
 		i.translateExports,
 	} {
@@ -207,10 +207,40 @@ func (i *invocation) translateNamedContext(ctx context.Context, name, value stri
 			return err
 		}
 		value = "oci-layout://" + dir
+	case "docker-image":
+		value = "docker-image://" + strings.TrimPrefix(rest, "//")
 	case "input":
 		return unsupported("a client's LLB as context")
 	}
 	i.flag("build-context", name+"="+value)
+	return nil
+}
+
+// translatePolicy writes the source policy to a file. It can put any directory of the client in the place of
+// another source.
+func (i *invocation) translatePolicy(ctx context.Context) error {
+	if i.opt.SourcePolicy == nil {
+		return nil
+	}
+	data, err := json.Marshal(i.opt.SourcePolicy)
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(i.dir, "policy.json")
+	if err := os.WriteFile(file, data, 0o644); err != nil {
+		return err
+	}
+	i.flag("source-policy-file", file)
+	for _, name := range slices.Sorted(maps.Keys(i.opt.LocalMounts)) {
+		if name == localContext || name == localDockerfile {
+			continue
+		}
+		dir, err := i.local(ctx, name)
+		if err != nil {
+			return err
+		}
+		i.flag("build-context", name+"="+dir)
+	}
 	return nil
 }
 
