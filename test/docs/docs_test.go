@@ -227,7 +227,7 @@ func TestFlags(t *testing.T) {
 	for page, text := range pages(t) {
 		inCall, inContainer := false, false
 		for line := range strings.Lines(text) {
-			table := filepath.Base(page) == "build.md" || filepath.Base(page) == "results.md"
+			table := slices.Contains([]string{"build.md", "results.md", "cache.md"}, filepath.Base(page))
 			switch {
 			case call.MatchString(line):
 				inCall = true
