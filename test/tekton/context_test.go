@@ -74,7 +74,7 @@ RUN --mount=type=ssh [ ! -S "$SSH_AUTH_SOCK" ] || echo there > /agent
 		t.Parallel()
 		b := contextBuilds()["key"].placed(r.URL, ssh, "")
 		b.workspaces = nil
-		b.runAt(t, host).failed(t, 1, "SourceUnavailable", "ssh")
+		b.runAt(t, host).failed(t, 1, "BuildFailed", "add --ssh default")
 	})
 	t.Run("no key in the Secret", func(t *testing.T) {
 		t.Parallel()

@@ -134,8 +134,8 @@ type refused struct {
 
 func refusals() []refused {
 	all := []refused{
-		{"check", map[string]any{"EXTRA_ARGS": []string{"--check"}}, 1, "DockerfileError", "check warning"},
-		{"rules as errors", map[string]any{"BUILD_ARGS": []string{"BUILDKIT_DOCKERFILE_CHECK=error=true"}}, 1, "DockerfileError", "lint violation"},
+		{"check", map[string]any{"EXTRA_ARGS": []string{"--check"}}, 1, "BuildFailed", "1 check warning"},
+		{"rules as errors", map[string]any{"BUILD_ARGS": []string{"BUILDKIT_DOCKERFILE_CHECK=error=true"}}, 1, "BuildFailed", "FromAsCasing"},
 	}
 	for _, limit := range []string{
 		"--memory=2g", "--memory-swap=-1", "--cpu-quota=50000", "--cpu-period=100000", "--cpu-shares=512", "--cpuset-cpus=0", "--cpuset-mems=0", "--cgroup-parent=/builds",
@@ -147,7 +147,7 @@ func refusals() []refused {
 		case strings.HasPrefix(limit, "--cpu-period"):
 			flags = append(flags, "--cpu-quota=50000")
 		}
-		all = append(all, refused{limit, map[string]any{"EXTRA_ARGS": flags}, 77, "IsolationUnavailable", "cgroup"})
+		all = append(all, refused{limit, map[string]any{"EXTRA_ARGS": flags}, 77, "IsolationUnavailable", "control group"})
 	}
 	return all
 }
