@@ -1,7 +1,7 @@
 // Package state keeps Slipway's own files: the state directory of DESIGN section 7.
 //
 // Everything in it can be deleted at any time between builds, and several builds may use
-// it at once. Named objects come into being by a rename, so that a reader never sees a
+// it at once. [Dir.Prune] may run beside them. Named objects come into being by a rename, so that a reader never sees a
 // half-written one, and each is made once, however many goroutines and processes ask for
 // it at the same time.
 package state
@@ -23,6 +23,7 @@ import (
 //
 //	KIND/NAME     objects: files ("blobs", "tars", "indexes", …) and directories ("unpacked")
 //	locks/        advisory locks (flock), one file per object that is being made
+//	used/         when objects were used last
 //	builds/ID/    temporary files of one build, locked while it runs
 type Dir struct {
 	path  string
@@ -58,7 +59,8 @@ func (d *Dir) Path() string { return d.path }
 // Close removes what belongs to this build alone.
 func (d *Dir) Close() error {
 	err := removeTree(d.build)
-	return errors.Join(err, d.lock.Close(), os.Remove(d.lock.Name()))
+	// Once the lock is free, whoever tidies up may remove its file.
+	return errors.Join(err, os.Remove(d.lock.Name()), d.lock.Close())
 }
 
 // TempDir makes an empty directory that lives until Close. The pattern is as in os.MkdirTemp.
@@ -98,6 +100,9 @@ func (d *Dir) Publish(kind, name string, f *os.File) error {
 func (d *Dir) Lookup(kind, name string) (*os.File, error) {
 	p, err := d.objectPath(kind, name)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := d.used(context.Background(), kind, name); err != nil { // nobody has the lock for long
 		return nil, err
 	}
 	return os.Open(p)
@@ -147,16 +152,16 @@ func (d *Dir) make(ctx context.Context, kind, name string, build func(tmp string
 	if err != nil {
 		return "", err
 	}
-	if exists(p) {
-		return p, nil
+	if there, err := d.used(ctx, kind, name); there || err != nil {
+		return p, err
 	}
 	unlock, err := d.Lock(ctx, kind+"-"+name)
 	if err != nil {
 		return "", err
 	}
 	defer unlock()
-	if exists(p) {
-		return p, nil
+	if there, err := d.used(ctx, kind, name); there || err != nil {
+		return p, err
 	}
 	// The temporary object lies in this build's area, which is on the same
 	// filesystem and goes away with the build if we are killed.
@@ -177,8 +182,13 @@ func (d *Dir) make(ctx context.Context, kind, name string, build func(tmp string
 // Lock takes the lock of the given name, exclusively among goroutines and processes. It waits until
 // it is free or ctx ends. The returned function releases it.
 func (d *Dir) Lock(ctx context.Context, name string) (unlock func(), err error) {
+	return d.await(ctx, name, unix.LOCK_EX)
+}
+
+// await takes a lock of the given kind, LOCK_EX or LOCK_SH.
+func (d *Dir) await(ctx context.Context, name string, kind int) (unlock func(), err error) {
 	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
-		unlock, err := d.TryLock(name)
+		unlock, err := d.tryLock(name, kind)
 		if unlock != nil || err != nil {
 			return unlock, err
 		}
@@ -203,7 +213,7 @@ func (d *Dir) TryLockShared(name string) (unlock func(), err error) {
 	return d.tryLock(name, unix.LOCK_SH)
 }
 
-// tryLock takes a lock of the given kind, LOCK_EX or LOCK_SH.
+// tryLock is await without waiting.
 func (d *Dir) tryLock(name string, kind int) (unlock func(), err error) {
 	name = strings.NewReplacer("/", "%2f", "%", "%25").Replace(name)
 	f, err := os.OpenFile(filepath.Join(d.path, "locks", name), os.O_RDWR|os.O_CREATE, 0o600)
