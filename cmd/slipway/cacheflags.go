@@ -16,6 +16,7 @@ func cacheOptions(c *cli.Context) (build.CacheOptions, error) {
 	o := build.CacheOptions{
 		From: c.StringSlice("cache-from"), To: c.StringSlice("cache-to"),
 		TTL: c.Duration("cache-ttl"), WriteTimeout: c.Duration("cache-write-timeout"),
+		Mounts: c.StringSlice("cache-mounts"), MountMaxSize: c.String("cache-mount-max-size"),
 		SkipCopies: !c.Bool("cache-copy-layers"), SkipRuns: !c.Bool("cache-run-layers"),
 	}
 	if o.TTL < 0 || o.WriteTimeout < 0 {

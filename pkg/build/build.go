@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-build/slipway/pkg/cache"
+	"github.com/slipway-build/slipway/pkg/cache/mounts"
 	"github.com/slipway-build/slipway/pkg/download"
 	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/git"
@@ -88,6 +89,7 @@ type session struct {
 
 	cacheFrom, cacheTo []cache.Store
 	cache              *cache.Cache // nil without stores
+	mounts             *mounts.Mounts
 	closers            []func() error
 }
 
@@ -180,6 +182,10 @@ func (s *session) startSolver(ctx context.Context) {
 	}
 	if s.backend != nil { // nil where nothing is going to be executed
 		s.env.Isolation = s.backend
+	}
+	if s.mounts != nil {
+		s.env.CacheMounts = s.mounts
+		s.closers = append(s.closers, func() error { return s.saveMounts(ctx) })
 	}
 	s.solver = solve.New(ctx, s.executor())
 	s.closers = append(s.closers, func() error { s.solver.Close(); return nil })

@@ -3,12 +3,16 @@ package build
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"time"
 
+	"github.com/docker/go-units"
+
 	"github.com/slipway-build/slipway/pkg/cache"
 	"github.com/slipway-build/slipway/pkg/cache/location"
+	"github.com/slipway-build/slipway/pkg/cache/mounts"
 	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/image"
 	"github.com/slipway-build/slipway/pkg/layer"
@@ -27,6 +31,10 @@ type CacheOptions struct {
 	// WriteTimeout is how long the end of the build waits for what is being written; 0
 	// for as long as it takes.
 	WriteTimeout time.Duration
+	// Mounts are the modes of cache mounts, as docs/cache.md has them; MountMaxSize bounds the
+	// size of each, as "2g", "" for no bound.
+	Mounts       []string
+	MountMaxSize string
 }
 
 // openCache opens the stores, as far as that can be done without using them.
@@ -53,8 +61,51 @@ func (s *session) openCache(ctx context.Context) error {
 	if s.cacheFrom, err = open(s.Cache.From); err != nil {
 		return err
 	}
-	s.cacheTo, err = open(s.Cache.To)
-	return err
+	if s.cacheTo, err = open(s.Cache.To); err != nil {
+		return err
+	}
+	return s.openMounts()
+}
+
+// openMounts prepares to keep cache mounts; s.mounts stays nil if none are kept.
+func (s *session) openMounts() error {
+	modes, err := mounts.ParseModes(s.Cache.Mounts)
+	if err != nil {
+		return err
+	}
+	var limit int64
+	if s.Cache.MountMaxSize != "" {
+		if limit, err = units.RAMInBytes(s.Cache.MountMaxSize); err != nil {
+			return fmt.Errorf("size of cache mounts %q: %w", s.Cache.MountMaxSize, err)
+		}
+	}
+	if !modes.Any() {
+		return nil
+	}
+	if len(s.cacheFrom) == 0 && len(s.cacheTo) == 0 && len(s.Cache.From)+len(s.Cache.To) == 0 {
+		return errors.New("cache mounts can be kept only where there is a cache: give --cache, --cache-from or --cache-to")
+	}
+	s.mounts = mounts.New(mounts.Options{
+		From: s.cacheFrom, To: s.cacheTo, Modes: modes, MaxSize: limit, State: s.state, Now: s.now,
+		Warn: func(m string) { s.display.Warn(progress.Warning{Level: 1, Short: m}) },
+	})
+	return nil
+}
+
+// saveMounts keeps the cache mounts, unless the build was stopped.
+func (s *session) saveMounts(ctx context.Context) error {
+	if !s.mounts.Pending() || ctx.Err() != nil {
+		return nil
+	}
+	if s.Cache.WriteTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.Cache.WriteTimeout)
+		defer cancel()
+	}
+	return s.display.Step(ctx, "saving cache mounts", func(ctx context.Context, _ io.Writer) error {
+		s.mounts.Save(ctx)
+		return nil
+	})
 }
 
 // openStore opens the store that a user named; nil, with a warning, if it is the cache of another

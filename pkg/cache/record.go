@@ -41,7 +41,7 @@ type Output struct {
 	DiffID v1.Hash
 	Form   layer.Form
 	// Index is the blob with the layer's index, as [layer.Index.MarshalBinary] gives it. Its
-	// times are those before Form's epoch cut them off.
+	// times are those before Form's epoch, and the tar's whole seconds, cut them off.
 	Index v1.Descriptor
 	// Content is the digest of the layer's content without times.
 	Content layer.Sum

@@ -1,7 +1,6 @@
 package cache
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +45,7 @@ type writer struct {
 // putConfig puts the config that all manifests have, once.
 func (w *writer) putConfig(ctx context.Context) error {
 	_, err := w.config.Do(ctx, ctx, struct{}{}, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, w.Put(ctx, emptyBlob(), bytesOf(emptyContent))
+		return struct{}{}, putConfig(ctx, w.Store)
 	})
 	return err
 }
@@ -231,40 +230,16 @@ func (s *saves) output(l layer.Layer, base *tree.Tree) (*Output, *blobs, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	index, err := written.Index(s.ctx)
+	index, err := exactIndex(s.ctx, l, written)
 	if err != nil {
 		return nil, nil, err
-	}
-	if !c.Form.Epoch.IsZero() {
-		original, err := l.Index(s.ctx)
-		if err != nil {
-			return nil, nil, err
-		}
-		index = index.WithTimesOf(original)
 	}
 	o := &Output{Base: baseID, Form: c.Form, Content: content}
-	if err := o.describe(written.Blob()); err != nil {
-		return nil, nil, err
-	}
-	data, err := index.MarshalBinary()
+	data, err := o.describe(written.Blob(), index)
 	if err != nil {
-		return nil, nil, err
-	}
-	o.Index = v1.Descriptor{MediaType: indexType}
-	if o.Index.Digest, o.Index.Size, err = v1.SHA256(bytes.NewReader(data)); err != nil {
 		return nil, nil, err
 	}
 	return o, &blobs{written.Blob(), data}, nil
-}
-
-// describe sets what the blob says of itself.
-func (o *Output) describe(blob v1.Layer) error {
-	var errs [4]error
-	o.Layer.Digest, errs[0] = blob.Digest()
-	o.Layer.Size, errs[1] = blob.Size()
-	o.Layer.MediaType, errs[2] = blob.MediaType()
-	o.DiffID, errs[3] = blob.DiffID()
-	return errors.Join(errs[:]...)
 }
 
 // put puts a result into a store, under its key and its alias. kept says that the store has this
@@ -349,11 +324,8 @@ func (s *saves) putBlobs(w *writer, rec *Record, all []blobs) error {
 	if err := w.putConfig(s.ctx); err != nil {
 		return err
 	}
-	for i, o := range rec.Outputs {
-		if err := w.Put(s.ctx, o.Layer, all[i].layer.Compressed); err != nil {
-			return err
-		}
-		if err := w.Put(s.ctx, o.Index, bytesOf(all[i].index)); err != nil {
+	for i := range rec.Outputs {
+		if err := rec.Outputs[i].put(s.ctx, w.Store, all[i].layer, all[i].index); err != nil {
 			return err
 		}
 	}

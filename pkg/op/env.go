@@ -22,6 +22,8 @@ type Env struct {
 	// Agents gives the socket of each ssh agent by its id.
 	Agents map[string]string
 	State  *state.Dir
+	// CacheMounts may be nil.
+	CacheMounts CacheMounts
 	// AllowInsecure permits RUN --security=insecure, which gives a process all that
 	// the pod itself may do.
 	AllowInsecure bool

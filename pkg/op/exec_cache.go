@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/slipway-build/slipway/pkg/extract"
 	"github.com/slipway-build/slipway/pkg/isolation"
@@ -54,9 +55,12 @@ func (e *Exec) holdCaches(ctx context.Context, env *Env, in []Input) (_ map[int]
 			return nil, nil, fmt.Errorf("cache mount %s: %w", m.Dest, err)
 		}
 		unlocks = append(unlocks, unlock)
-		dir, err := m.cacheDir(ctx, env, held, in)
+		dir, err := m.cacheDir(ctx, env, name, held, in)
 		if err != nil {
 			return nil, nil, fmt.Errorf("cache mount %s: %w", m.Dest, err)
+		}
+		if env.CacheMounts != nil && held == name { // others are for the time being
+			env.CacheMounts.Used(m.cacheMount(name), dir)
 		}
 		for _, i := range c.mounts {
 			dirs[i] = dir
@@ -105,9 +109,34 @@ func (m *ExecMount) cacheName(ctx context.Context, in []Input) (string, error) {
 	return hex.EncodeToString(id[:]), nil
 }
 
+// CacheMount is the cache of RUN --mount=type=cache.
+type CacheMount struct {
+	// Name is a SHA-256 in hexadecimal; caches of equal name are one.
+	Name string
+	// ID is what the Dockerfile calls it.
+	ID string
+}
+
+// CacheMounts knows caches beyond those in the state directory. It is safe for concurrent use.
+type CacheMounts interface {
+	// Restore gives the new, empty directory of a cache its earlier content; false if nothing
+	// is known of it, and then the directory is empty still.
+	Restore(ctx context.Context, c CacheMount, dir string) (bool, error)
+	// Used says that a RUN has the directory of a cache now. What it leaves there is worth
+	// keeping once nobody has its lock, see [CacheMountLock].
+	Used(c CacheMount, dir string)
+}
+
+// CacheMountLock is the lock, in the state directory, of the cache of that name.
+func CacheMountLock(name string) string { return "cachemount-" + name }
+
+func (m *ExecMount) cacheMount(name string) CacheMount {
+	_, id, _ := strings.Cut(m.CacheID, "/") // before it is BUILDKIT_CACHE_MOUNT_NS
+	return CacheMount{Name: name, ID: id}
+}
+
 // hold locks one of the directories of a cache and gives its name.
 func hold(ctx context.Context, env *Env, name, dest string, sharing CacheSharing) (dir string, unlock func(), err error) {
-	const prefix = "cachemount-"
 	try := env.State.TryLock
 	if sharing == CacheShared {
 		try = env.State.TryLockShared
@@ -117,7 +146,7 @@ func hold(ctx context.Context, env *Env, name, dest string, sharing CacheSharing
 		if i > 0 {
 			dir = fmt.Sprintf("%s-%d", name, i)
 		}
-		unlock, err := try(prefix + dir)
+		unlock, err := try(CacheMountLock(dir))
 		if unlock != nil || err != nil {
 			return dir, unlock, err
 		}
@@ -129,16 +158,21 @@ func hold(ctx context.Context, env *Env, name, dest string, sharing CacheSharing
 				return "", nil, err
 			}
 		}
-		if unlock, err = env.State.Lock(ctx, prefix+dir); err != nil {
+		if unlock, err = env.State.Lock(ctx, CacheMountLock(dir)); err != nil {
 			return "", nil, fmt.Errorf("waiting for it: %w", err)
 		}
 		return dir, unlock, nil
 	}
 }
 
-// cacheDir gives the directory of the given name, with its first content if it is new.
-func (m *ExecMount) cacheDir(ctx context.Context, env *Env, name string, in []Input) (string, error) {
-	return env.State.Tree(ctx, "cachemounts", name, func(ctx context.Context, dir string) error {
+// cacheDir gives the directory held of a cache, with its earlier or first content if it is new.
+func (m *ExecMount) cacheDir(ctx context.Context, env *Env, name, held string, in []Input) (string, error) {
+	return env.State.Tree(ctx, "cachemounts", held, func(ctx context.Context, dir string) error {
+		if env.CacheMounts != nil {
+			if restored, err := env.CacheMounts.Restore(ctx, m.cacheMount(name), dir); restored || err != nil {
+				return err
+			}
+		}
 		if m.Input < 0 {
 			return os.Chmod(dir, 0o755) // whatever the umask
 		}

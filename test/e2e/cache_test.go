@@ -310,3 +310,40 @@ func TestFailedBuildIsCached(t *testing.T) {
 		t.Errorf("executed %q", got)
 	}
 }
+
+// A cache mount is there again on another machine, by its id, and only what changed travels.
+func TestCacheMountsSurvive(t *testing.T) {
+	needRoot(t)
+	host, base := registryWithBase(t)
+	cache := filepath.Join(t.TempDir(), "cache")
+	build := func(word string, mounts ...string) string {
+		t.Helper()
+		context := write(t, map[string]string{"Dockerfile": "ARG BASE\nFROM $BASE\nARG WORD\n" +
+			"RUN --mount=type=cache,target=/c,id=words echo $WORD >>/c/words; cat /c/words >/words\n"})
+		dir := t.TempDir()
+		args := []string{"build", "--build-arg", "BASE=" + base, "--build-arg", "WORD=" + word, "--insecure-registry", host, "--isolation", "namespace",
+			"--cache", "--cache-repo", cache, "--state-dir", filepath.Join(dir, "state"), "--output", "type=local,dest=" + filepath.Join(dir, "out"), context}
+		for _, m := range mounts {
+			args = append(args, "--cache-mounts", m)
+		}
+		mustSlipway(t, dir, args...)
+		return strings.Join(strings.Fields(read(t, filepath.Join(dir, "out", "words"))), " ")
+	}
+	for _, step := range []struct {
+		word   string
+		mounts []string
+		want   string
+	}{
+		{"one", []string{"both"}, "one"},
+		{"two", []string{"both"}, "one two"},
+		{"three", []string{"restore"}, "one two three"},
+		{"four", []string{"off", "words=both"}, "one two four"},
+		{"five", nil, "five"},
+		{"six", []string{"both", "words=save"}, "six"},
+		{"seven", []string{"both"}, "six seven"},
+	} {
+		if got := build(step.word, step.mounts...); got != step.want {
+			t.Errorf("%s with %q: the cache mount has %q, expected %q", step.word, step.mounts, got, step.want)
+		}
+	}
+}
