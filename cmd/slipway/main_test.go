@@ -43,6 +43,8 @@ func TestNormalizeArgs(t *testing.T) {
 		"/kaniko/executor version":             "/kaniko/executor version",
 		"slipway build -f - .":                 "slipway build --file - .",
 		"slipway build --target= --no-push= .": "slipway build .",
+		"slipway cache":                        "slipway cache",
+		"slipway cache prune /c --max-age 1h":  "slipway cache prune --max-age 1h /c",
 	} {
 		got, err := normalizeArgs(app, strings.Fields(in))
 		if err != nil || strings.Join(got, " ") != want {
