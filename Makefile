@@ -37,8 +37,13 @@ demo: build ## build an example, push it to a registry on loopback, show and run
 .PHONY: test
 test: test-tools ## run all tests
 	@$(REQUIRE_TOOLS) $(STAGE) "tests" $(GO) $(GO_TEST) -timeout=30m $(TESTFLAGS) ./...
+	@$(MAKE) --no-print-directory test-cache
 	@$(MAKE) --no-print-directory test-argo
 	@$(MAKE) --no-print-directory test-tekton
+
+.PHONY: test-cache
+test-cache: test-tools ## run the tests of the cache's stores against servers for S3, GCS and Azure
+	@$(REQUIRE_TOOLS) $(STAGE) "tests of caches in clouds" $(GO) -C test/cache $(GO_TEST) -timeout=30m $(TESTFLAGS) ./...
 
 .PHONY: test-tekton
 test-tekton: test-tools ## run the tests against Tekton
@@ -50,8 +55,9 @@ test-tekton: test-tools ## run the tests against Tekton
 #   docker-registry   the registry that most others are made from
 #   bzip2, xz, zstd   make the archives that ADD unpacks
 #   runc              runs containers that are shaped like pods
+#   npm               installs Azurite, an emulator of Azure's storage
 TEST_PACKAGES := busybox-static:busybox skopeo:skopeo umoci:umoci docker-registry:docker-registry \
-	bzip2:bzip2 xz-utils:xz zstd:zstd runc:runc
+	bzip2:bzip2 xz-utils:xz zstd:zstd runc:runc npm:npm
 
 # With it, the lack of a tool is a failure. Only where all are there.
 REQUIRE_TOOLS = SLIPWAY_REQUIRE_TOOLS=$$(scripts/install-packages --check $(TEST_PACKAGES) && echo 1 || true)

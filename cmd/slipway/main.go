@@ -63,7 +63,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			}
 			return cli.ShowAppHelp(c)
 		},
-		Commands: []*cli.Command{buildCommand(), indexCommand(), lintCommand(), planCommand(), doctorCommand(), versionCommand()},
+		Commands: []*cli.Command{buildCommand(), indexCommand(), lintCommand(), planCommand(), cacheCommand(), doctorCommand(), versionCommand()},
 	}
 }
 
@@ -83,14 +83,29 @@ func normalizeArgs(app *cli.App, args []string) ([]string, error) {
 	if len(rest) == 0 {
 		return args, nil
 	}
-	if cmd := app.Command(rest[0]); cmd != nil {
-		expanded, err := expandLists(cmd, rest[1:])
+	if cmd, depth := commandOf(app, rest); cmd != nil {
+		expanded, err := expandLists(cmd, rest[depth:])
 		if err != nil {
 			return nil, usageError{err}
 		}
-		rest = slices.Concat(rest[:1], flagsFirst(cmd, expanded))
+		rest = slices.Concat(rest[:depth], flagsFirst(cmd, expanded))
 	}
 	return slices.Concat(args[:1], rest), nil
+}
+
+// commandOf is the command that args begin with, and how many of them name it: "cache prune" are two.
+func commandOf(app *cli.App, args []string) (cmd *cli.Command, depth int) {
+	if cmd = app.Command(args[0]); cmd == nil {
+		return nil, 0
+	}
+	for depth = 1; depth < len(args); depth++ {
+		i := slices.IndexFunc(cmd.Subcommands, func(sub *cli.Command) bool { return sub.HasName(args[depth]) })
+		if i < 0 {
+			break
+		}
+		cmd = cmd.Subcommands[i]
+	}
+	return cmd, depth
 }
 
 // flagsFirst moves the flags of cmd in args before the other arguments, each under its first name:

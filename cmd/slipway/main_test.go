@@ -45,6 +45,8 @@ func TestNormalizeArgs(t *testing.T) {
 		"slipway build --target= --no-push= .": "slipway build .",
 		"slipway build -t a --context=":        "slipway build --context= --tag a",
 		"slipway build --context=a --context=": "slipway build --context= --context=a",
+		"slipway cache":                        "slipway cache",
+		"slipway cache prune /c --max-age 1h":  "slipway cache prune --max-age 1h /c",
 	} {
 		got, err := normalizeArgs(app, strings.Fields(in))
 		if err != nil || strings.Join(got, " ") != want {

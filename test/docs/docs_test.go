@@ -117,7 +117,7 @@ func flagGroups(t *testing.T, commands ...string) [][]string {
 	}
 	var help []byte
 	for _, c := range commands {
-		page, err := exec.CommandContext(t.Context(), binary, c, "--help").Output()
+		page, err := exec.CommandContext(t.Context(), binary, append(strings.Fields(c), "--help")...).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,6 +151,10 @@ func TestIndexFlags(t *testing.T) {
 
 func TestLintAndPlanFlags(t *testing.T) {
 	checkFlags(t, "lint-and-plan.md", "lint", "plan")
+}
+
+func TestCachePruneFlags(t *testing.T) {
+	checkFlags(t, "cache.md", "cache prune")
 }
 
 // checkFlags checks that a page shows the flags of the commands, all of them and no others.

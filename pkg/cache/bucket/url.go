@@ -42,7 +42,7 @@ func Open(ctx context.Context, u *url.URL) (*Store, error) {
 
 // place is a URL without what may be secret.
 func place(u *url.URL) string {
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimRight(u.Path, "/")}).String()
 }
 
 func open(ctx context.Context, u *url.URL) (*Store, error) {

@@ -42,23 +42,36 @@ func (s *Store) put(ctx context.Context, d v1.Descriptor, open func() (io.ReadCl
 
 // write writes an object, which comes into being if r ends with io.EOF.
 func (s *Store) write(ctx context.Context, key, contentType string, r io.Reader) error {
-	// Without the cancellation, Close would take what was read so far for all.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w, err := s.bucket.NewWriter(ctx, key, &blob.WriterOptions{
+	watched := &watcher{r: r, failed: cancel}
+	err := s.bucket.Upload(ctx, key, watched, &blob.WriterOptions{
 		ContentType: contentType, BufferSize: partSize, MaxConcurrency: parallelParts,
 	})
-	if err != nil {
+	if watched.err == nil {
 		return err
 	}
-	if _, err := io.Copy(w, r); err != nil {
-		cancel()
-		if closed := w.Close(); closed == nil {
-			return errors.Join(err, fmt.Errorf("%s was not withdrawn", key))
-		}
-		return err
+	if err == nil {
+		return fmt.Errorf("%w, and what was read of it before is kept as %s", watched.err, key)
 	}
-	return w.Close()
+	return watched.err
+}
+
+// watcher tells whoever uploads what it reads when that fails: some drivers take what was read before
+// for all there is, unless the context has ended.
+type watcher struct {
+	r      io.Reader
+	failed func()
+	err    error
+}
+
+func (w *watcher) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		w.err = err
+		w.failed()
+	}
+	return n, err
 }
 
 // verifier passes on a blob, and ends with an error unless it has the digest and size that it should.

@@ -23,6 +23,9 @@ import (
 
 // Bucket implements driver.Bucket.
 type Bucket struct {
+	// FirstWait is how long a request waits after its first failure; it doubles with each further one.
+	FirstWait time.Duration
+
 	client *http.Client
 	base   string // "https://storage.googleapis.com"
 	name   string
@@ -36,7 +39,7 @@ func Open(client *http.Client, base, name string) *Bucket {
 	direct := *client
 	// "308 Resume Incomplete" is no redirection, and the API has no others.
 	direct.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Bucket{&direct, strings.TrimSuffix(base, "/"), name}
+	return &Bucket{250 * time.Millisecond, &direct, strings.TrimSuffix(base, "/"), name}
 }
 
 // statusError is an answer that is no success.
@@ -52,10 +55,8 @@ func (e *statusError) Error() string {
 // errUnsupported is what the cache never asks for.
 var errUnsupported = errors.New("not supported")
 
-const (
-	attempts  = 5
-	firstWait = 250 * time.Millisecond
-)
+// attempts is how often a request is made altogether.
+const attempts = 5
 
 // do makes a request until it succeeds or fails for good, and returns the response if its status is one of
 // those that are wanted. request makes the request anew for each attempt.
@@ -74,7 +75,7 @@ func (b *Bucket) do(ctx context.Context, request func() (*http.Request, error), 
 		if attempt == attempts || !passing(ctx, err) {
 			return nil, err
 		}
-		if err := wait(ctx, attempt); err != nil {
+		if err := b.wait(ctx, attempt); err != nil {
 			return nil, err
 		}
 	}
@@ -115,8 +116,8 @@ func passing(ctx context.Context, err error) bool {
 }
 
 // wait waits before the attempt after the given one; half of the time is random.
-func wait(ctx context.Context, attempt int) error {
-	d := firstWait << (attempt - 1)
+func (b *Bucket) wait(ctx context.Context, attempt int) error {
+	d := b.FirstWait << (attempt - 1)
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)

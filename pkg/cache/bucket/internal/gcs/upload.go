@@ -128,7 +128,7 @@ func (w *writer) send(total string, want ...int) error {
 		if err == nil {
 			continue // the server took some of it
 		}
-		if err := wait(w.ctx, attempt); err != nil {
+		if err := w.bucket.wait(w.ctx, attempt); err != nil {
 			return err
 		}
 		done, err := w.resume(want)
