@@ -27,9 +27,20 @@ type Registry struct {
 // Log is what it wrote so far; every request is a line.
 func (r *Registry) Log() string { return r.log.String() }
 
-// Serve starts a registry. Where docker-registry is not installed, the test is skipped, or fails if
-// SLIPWAY_REQUIRE_TOOLS is set.
+// Serve starts a registry from which nothing can be deleted. Where docker-registry is not installed, the
+// test is skipped, or fails if SLIPWAY_REQUIRE_TOOLS is set.
 func Serve(t *testing.T) *Registry {
+	t.Helper()
+	return serve(t, false)
+}
+
+// ServeDeletable is Serve of a registry that lets its clients delete.
+func ServeDeletable(t *testing.T) *Registry {
+	t.Helper()
+	return serve(t, true)
+}
+
+func serve(t *testing.T, deletes bool) *Registry {
 	t.Helper()
 	program, err := exec.LookPath("docker-registry")
 	if err != nil && os.Getenv("SLIPWAY_REQUIRE_TOOLS") != "" {
@@ -41,7 +52,7 @@ func Serve(t *testing.T) *Registry {
 	dir := t.TempDir()
 	r := &Registry{Host: unusedAddress(t), Storage: filepath.Join(dir, "storage")}
 	config := filepath.Join(dir, "config.yml")
-	content := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: false}}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", r.Storage, r.Host)
+	content := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: false}}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: %t}}\nhttp: {addr: %q}\n", r.Storage, deletes, r.Host)
 	if err := os.WriteFile(config, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}

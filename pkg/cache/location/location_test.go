@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"github.com/slipway-build/slipway/internal/testbase/distribution"
 	"github.com/slipway-build/slipway/pkg/cache/location"
 )
 
@@ -117,7 +118,7 @@ func TestForeign(t *testing.T) {
 			wantForeign(t, spec, "an OCI layout")
 		}
 	})
-	host := distribution(t, true)
+	host := distribution.ServeDeletable(t).Host
 	s := open(t, host+"/app")
 	config := blobOf(t, s, "application/vnd.buildkit.cacheconfig.v0", "{}")
 	layer := blobOf(t, s, types.OCILayer, "a layer")

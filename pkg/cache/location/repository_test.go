@@ -17,25 +17,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/slipway-build/slipway/internal/testbase"
+	"github.com/slipway-build/slipway/internal/testbase/distribution"
 	"github.com/slipway-build/slipway/pkg/cache"
 	"github.com/slipway-build/slipway/pkg/cache/cachetest"
 	"github.com/slipway-build/slipway/pkg/cache/location"
 	"github.com/slipway-build/slipway/pkg/registry"
 )
-
-// distribution starts docker-registry and returns its host.
-func distribution(t *testing.T, deletes bool) string {
-	t.Helper()
-	d, err := testbase.ServeDistribution(t.Context(), t.TempDir(), deletes)
-	if errors.Is(err, testbase.ErrNoDistribution) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(d.Close)
-	return d.Host
-}
 
 func client(t *testing.T) *registry.Client {
 	t.Helper()
@@ -65,7 +52,7 @@ func inNewRepository(host string) func(t *testing.T) cache.Store {
 }
 
 func TestDistribution(t *testing.T) {
-	cachetest.Run(t, inNewRepository(distribution(t, true)))
+	cachetest.Run(t, inNewRepository(distribution.ServeDeletable(t).Host))
 }
 
 // TestMemoryRegistry runs the contract over another implementation, which has no notion of deleting a tag.
@@ -100,7 +87,7 @@ func blobOf(t *testing.T, s cache.Store, mediaType types.MediaType, content stri
 
 // TestRecordInDistribution has a registry accept what records are: artifacts without a config.
 func TestRecordInDistribution(t *testing.T) {
-	s := open(t, distribution(t, true)+"/cache")
+	s := open(t, distribution.ServeDeletable(t).Host+"/cache")
 	blob := blobOf(t, s, types.OCILayer, "a layer")
 	index := blobOf(t, s, "application/vnd.slipway.layer.index.v1", "an index")
 	blobOf(t, s, "application/vnd.oci.empty.v1+json", "{}")
@@ -134,8 +121,8 @@ func front(t *testing.T, host string, answer func(w http.ResponseWriter, r *http
 // TestNoDeletion prunes a repository whose registry forbids that, as hosted ones do.
 func TestNoDeletion(t *testing.T) {
 	for name, host := range map[string]string{
-		"docker-registry without deletion": distribution(t, false),
-		"405 without a reason": front(t, distribution(t, true), func(w http.ResponseWriter, r *http.Request) bool {
+		"docker-registry without deletion": distribution.Serve(t).Host,
+		"405 without a reason": front(t, distribution.ServeDeletable(t).Host, func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method == http.MethodDelete {
 				w.WriteHeader(http.StatusMethodNotAllowed)
 			}
