@@ -87,22 +87,27 @@ func (m *ExecMount) byContent() bool {
 // by their content. Addresses in /etc/hosts, proxies, resource limits and the values of
 // secrets are left out.
 func (e *Exec) Key(ctx context.Context, _ *Env, in []Input) (Key, error) {
-	h := newKey("exec").str(e.Platform.String()).
-		strs(e.Args).strs(e.Env).str(e.Cwd).str(e.User).str(e.Hostname).
-		int(int64(e.Network)).bool(e.Insecure).str(e.CgroupParent)
-	h.int(int64(len(e.Hosts)))
+	h := newKey("exec").traced(ctx).
+		part("the platform").str(e.Platform.String()).
+		part("the command").strs(e.Args).
+		part("the environment").strs(e.Env).
+		part("the working directory").str(e.Cwd).
+		part("the user").str(e.User).
+		part("the host name").str(e.Hostname).
+		part("network, security or cgroup").int(int64(e.Network)).bool(e.Insecure).str(e.CgroupParent)
+	h.part("--add-host").int(int64(len(e.Hosts)))
 	for _, host := range e.Hosts {
 		h.str(host.Name)
 	}
-	h.int(int64(len(e.Ulimits)))
+	h.part("--ulimit").int(int64(len(e.Ulimits)))
 	for _, u := range e.Ulimits {
 		h.str(u.Name).int(u.Soft).int(u.Hard)
 	}
-	h.int(int64(len(e.SecretEnv)))
+	h.part("secrets in variables").int(int64(len(e.SecretEnv)))
 	for _, s := range e.SecretEnv {
 		h.str(s.ID).str(s.Name).bool(s.Optional)
 	}
-	h.int(int64(len(e.Mounts)))
+	h.part("the number of mounts").int(int64(len(e.Mounts)))
 	for i := range e.Mounts {
 		if err := e.Mounts[i].addKey(ctx, h, in); err != nil {
 			return Key{}, err
@@ -111,13 +116,21 @@ func (e *Exec) Key(ctx context.Context, _ *Env, in []Input) (Key, error) {
 	return h.sum(), nil
 }
 
+// belowLabel is the part of a key that is the key of the step below.
+const belowLabel = "the step below"
+
 func (m *ExecMount) addKey(ctx context.Context, h *keyHash, in []Input) error {
-	h.int(int64(m.Type)).str(m.Dest).bool(m.ReadOnly).int(int64(m.Output)).
+	h.part("the options of the mount " + m.Dest).int(int64(m.Type)).str(m.Dest).bool(m.ReadOnly).int(int64(m.Output)).
 		str(m.CacheID).int(int64(m.Sharing)).int(m.TmpfsSize).
 		str(m.SecretID).bool(m.Optional).int(int64(m.UID)).int(int64(m.GID)).int(int64(m.Mode))
 	if m.Input < 0 {
 		h.str("none")
 		return nil
+	}
+	if m.isRoot() {
+		h.part(belowLabel)
+	} else {
+		h.part("what is mounted at " + m.Dest)
 	}
 	if m.Input >= len(in) {
 		return fmt.Errorf("mount %s: there is no input %d", m.Dest, m.Input)
