@@ -77,9 +77,14 @@ func (l expectationList) notApplicable() string {
 	return b.String()
 }
 
-// report prints the table. Its error lists what is not as expected; that a listed test does not exist
-// counts only if all were run.
-func report(w io.Writer, outcomes map[string]outcome, expected expectationList, all bool) error {
+// report prints the table, and before it what tests printed that should not have failed. Its error lists
+// what is not as expected; that a listed test does not exist counts only if all were run.
+func report(w io.Writer, outcomes map[string]outcome, printed transcript, expected expectationList, all bool) error {
+	for _, name := range slices.Sorted(maps.Keys(outcomes)) {
+		if outcomes[name] == failed && expected[name].kind != fails {
+			fmt.Fprintf(w, "##### %s\n%s\n", name, printed[name])
+		}
+	}
 	var surprises []string
 	count := map[string]int{}
 	for _, name := range slices.Sorted(maps.Keys(outcomes)) {

@@ -52,14 +52,14 @@ func run(ctx context.Context) error {
 	}
 	defer cleanUp()
 	skips := expected.notApplicable()
-	outcomes, output, err := runTests(ctx, *only, append(env, integration.SkipEnv+"="+skips))
+	outcomes, printed, err := runTests(ctx, *only, append(env, integration.SkipEnv+"="+skips))
 	if *log != "" {
-		err = errors.Join(err, os.WriteFile(*log, []byte(output), 0o644))
+		err = errors.Join(err, os.WriteFile(*log, []byte(printed.String()), 0o644))
 	}
 	if err != nil {
 		return err
 	}
-	return report(os.Stdout, outcomes, expected, *only == "")
+	return report(os.Stdout, outcomes, printed, expected, *only == "")
 }
 
 // prepare compiles what the tests run, starts the mirror, and gives the environment that tells of both.
@@ -103,7 +103,7 @@ func prepare(ctx context.Context, isolation string) (env []string, cleanUp func(
 }
 
 // runTests runs the generated tests and gives the outcome of each, and what all of them printed.
-func runTests(ctx context.Context, only string, env []string) (map[string]outcome, string, error) {
+func runTests(ctx context.Context, only string, env []string) (map[string]outcome, transcript, error) {
 	// Slashes would separate the names of subtests.
 	args := []string{"test", "-json", "-count=1", "-timeout=60m", "-parallel=4", "-run", "^TestIntegration$/(" + only + ")"}
 	cmd := exec.CommandContext(ctx, "go", append(args, "./"+generated)...)
@@ -113,18 +113,18 @@ func runTests(ctx context.Context, only string, env []string) (map[string]outcom
 	cmd.Stderr = &stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
-	outcomes, output, err := readOutcomes(stdout)
+	outcomes, printed, err := readOutcomes(stdout)
 	waited := cmd.Wait() // an error whenever a test fails
 	if err != nil {
-		return nil, output, err
+		return nil, printed, err
 	}
 	if len(outcomes) == 0 {
-		return nil, output, fmt.Errorf("no test ran: %w\n%s%s", waited, stderr.String(), output)
+		return nil, printed, fmt.Errorf("no test ran: %w\n%s%s", waited, stderr.String(), printed[""])
 	}
-	return outcomes, output, ctx.Err()
+	return outcomes, printed, ctx.Err()
 }

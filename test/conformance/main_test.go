@@ -77,12 +77,15 @@ func TestReport(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		err = report(&out, map[string]outcome{"TestA": c.outcome}, list, true)
+		err = report(&out, map[string]outcome{"TestA": c.outcome}, transcript{"TestA": "what it printed"}, list, true)
 		switch {
 		case c.surprise == "" && err != nil:
 			t.Errorf("%s: %v", name, err)
 		case c.surprise != "" && (err == nil || !strings.Contains(err.Error(), c.surprise)):
 			t.Errorf("%s: error %v, want %q", name, err, c.surprise)
+		}
+		if unexpected := strings.HasSuffix(c.surprise, " fails"); unexpected != strings.Contains(out.String(), "what it printed") {
+			t.Errorf("%s: what it printed should be there: %v; got\n%s", name, unexpected, out.String())
 		}
 		if !strings.Contains(out.String(), "1 tests: 1 ") {
 			t.Errorf("%s: no totals in\n%s", name, out.String())

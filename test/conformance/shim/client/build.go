@@ -30,7 +30,7 @@ func (c *Client) build(ctx context.Context, opt SolveOpt, status chan *SolveStat
 		return nil, err
 	}
 	metadata := filepath.Join(dir, "metadata.json")
-	flags := append(i.flags, "--metadata-file="+metadata)
+	flags := append(i.flags, "--progress=rawjson", "--metadata-file="+metadata)
 	if _, err := c.run(ctx, "build", flags, i.args, i.stdin, status, i.failed); err != nil {
 		return nil, err
 	}
@@ -44,10 +44,10 @@ func (c *Client) build(ctx context.Context, opt SolveOpt, status chan *SolveStat
 	return response, nil
 }
 
-// run runs a command of slipway and gives its standard output. The lines that --progress=rawjson
-// writes go to status; the others are the error if it fails, with what failed makes of them.
+// run runs a command of slipway and gives its standard output. The lines on its standard error that
+// --progress=rawjson writes go to status; the others are the error if it fails, with what failed makes of them.
 func (c *Client) run(ctx context.Context, command string, flags, args []string, stdin io.Reader, status chan *SolveStatus, failed func(report string, err error) error) ([]byte, error) {
-	all := append([]string{command, "--state-dir=" + c.stateDir(), "--progress=rawjson"}, flags...)
+	all := append([]string{command, "--state-dir=" + c.stateDir()}, flags...)
 	cmd := exec.CommandContext(ctx, os.Getenv(BinaryEnv), append(all, args...)...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 30 * time.Second
