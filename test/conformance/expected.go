@@ -26,7 +26,12 @@ const (
 	// skips is for tests that end before their end, at least on some machines. What comes before that is
 	// run; they may also pass.
 	skips kind = "skips"
+	// depends is for tests whose outcome is the machine's.
+	depends kind = "depends"
 )
+
+// mayFail reports whether failing is as expected.
+func (e expectation) mayFail() bool { return e.kind == fails || e.kind == depends }
 
 type expectationList map[string]expectation
 
@@ -52,7 +57,7 @@ func parseExpectations(text, isolation string) (expectationList, error) {
 		}
 		name, reason := fields[0], strings.Join(fields[2:], " ")
 		how, only, limited := strings.Cut(fields[1], "@")
-		if !slices.Contains([]kind{fails, inapplicable, skips}, kind(how)) {
+		if !slices.Contains([]kind{fails, inapplicable, skips, depends}, kind(how)) {
 			return nil, fmt.Errorf("%q: there is no kind %q", line, how)
 		}
 		if limited && only != isolation {
@@ -81,7 +86,7 @@ func (l expectationList) notApplicable() string {
 // what is not as expected; that a listed test does not exist counts only if all were run.
 func report(w io.Writer, outcomes map[string]outcome, printed transcript, expected expectationList, all bool) error {
 	for _, name := range slices.Sorted(maps.Keys(outcomes)) {
-		if outcomes[name] == failed && expected[name].kind != fails {
+		if outcomes[name] == failed && !expected[name].mayFail() {
 			fmt.Fprintf(w, "##### %s\n%s\n", name, printed[name])
 		}
 	}
@@ -93,9 +98,9 @@ func report(w io.Writer, outcomes map[string]outcome, printed transcript, expect
 		switch o := outcomes[name]; {
 		case o == skipped && e.kind == inapplicable:
 			column = "not applicable"
-		case o == skipped && e.kind != skips:
+		case o == skipped && e.kind != skips && e.kind != depends:
 			surprises = append(surprises, name+" skips itself: list it as skips, with the reason")
-		case o == failed && e.kind != fails:
+		case o == failed && !e.mayFail():
 			surprises = append(surprises, name+" fails")
 			reason = "NOT EXPECTED " + reason
 		case o == passed && e.kind == fails:

@@ -22,6 +22,7 @@ func shims() map[string]string {
 		buildkit + "/util/testutil/workers":           shim + "workers",
 		buildkit + "/session/secrets/secretsprovider": shim + "secretsprovider",
 		buildkit + "/session/sshforward/sshprovider":  shim + "sshprovider",
+		"github.com/containerd/containerd/v2/client":  shim + "containerd",
 		buildkit + "/session/upload/uploadprovider":   shim + "uploadprovider",
 	}
 }

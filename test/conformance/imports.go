@@ -2,7 +2,6 @@ package main
 
 // What the generated tests import, so that go.mod is the same whether they are there or not.
 import (
-	_ "github.com/containerd/containerd/v2/client"
 	_ "github.com/containerd/containerd/v2/core/content"
 	_ "github.com/containerd/containerd/v2/core/content/proxy"
 	_ "github.com/containerd/containerd/v2/core/snapshots"

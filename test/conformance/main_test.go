@@ -68,6 +68,8 @@ func TestReport(t *testing.T) {
 		"not applicable":            {skipped, "TestA n/a for a reason", ""},
 		"skips":                     {skipped, "TestA skips for a reason", ""},
 		"skips here only":           {passed, "TestA skips for a reason", ""},
+		"fails for the machine":     {failed, "TestA depends on something", ""},
+		"passes by the machine":     {passed, "TestA depends on something", ""},
 		"fails before it skips":     {failed, "TestA skips for a reason", "TestA fails"},
 		"skips and is not listed":   {skipped, "", "TestA skips itself"},
 		"listed and does not exist": {passed, "TestB fails for a reason", "TestB is listed"},

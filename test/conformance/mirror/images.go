@@ -4,12 +4,14 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -53,27 +55,49 @@ func pushAll(ctx context.Context, host string) error {
 	return nil
 }
 
-// standIn is base with files on top; they share one layer, as in the image that it stands for.
+// standIn is base with files on top, in one layer and with the two steps of history that the image has that
+// it stands for.
 func standIn(base v1.Image, cmd []string, files map[string]string) (v1.Image, error) {
 	content, err := layer(files)
 	if err != nil {
 		return nil, err
 	}
-	top, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil })
+	top, err := asLayer(content)
 	if err != nil {
 		return nil, err
 	}
-	image, err := mutate.AppendLayers(base, top)
+	both, err := mutate.AppendLayers(base, top)
 	if err != nil {
 		return nil, err
 	}
-	config, err := image.ConfigFile()
+	extracted := mutate.Extract(both)
+	content, err = io.ReadAll(extracted)
+	if err = errors.Join(err, extracted.Close()); err != nil {
+		return nil, err
+	}
+	only, err := asLayer(content)
+	if err != nil {
+		return nil, err
+	}
+	config, err := base.ConfigFile()
 	if err != nil {
 		return nil, err
 	}
 	config = config.DeepCopy()
 	config.Config.Cmd = cmd
-	return mutate.ConfigFile(image, config)
+	config.RootFS.DiffIDs, config.History = nil, nil
+	image, err := mutate.ConfigFile(empty.Image, config)
+	if err != nil {
+		return nil, err
+	}
+	return mutate.Append(image,
+		mutate.Addendum{Layer: only, History: v1.History{CreatedBy: "BusyBox, made for BuildKit's tests"}},
+		mutate.Addendum{History: v1.History{CreatedBy: fmt.Sprintf("CMD %q", cmd), EmptyLayer: true}},
+	)
+}
+
+func asLayer(content []byte) (v1.Layer, error) {
+	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil })
 }
 
 // layer is a tar of what the images have beside testbase's: directories, users and a usual place of env,

@@ -168,6 +168,7 @@ func (i *invocation) translateAttribute(ctx context.Context, key, value string) 
 	kind, name, _ := strings.Cut(key, ":")
 	switch {
 	case key == "context" || key == "filename" || key == "dockerfilekey" || key == "frontend.caps":
+	case (key == "source" || key == "cmdline") && value == "dockerfile.v0": // what the gateway calls the frontend
 	case key == "hostname": // for which a user of "docker build" has only this argument; it goes before
 		const argument = "BUILDKIT_SANDBOX_HOSTNAME"
 		if _, ok := i.opt.FrontendAttrs["build-arg:"+argument]; !ok {
