@@ -15,10 +15,11 @@ type Inspection string
 
 // The inspections: the build graph, and the subrequests of BuildKit's frontend.
 const (
-	InspectGraph   Inspection = ""
-	InspectLint    Inspection = "frontend.lint"
-	InspectOutline Inspection = "frontend.outline"
-	InspectTargets Inspection = "frontend.targets"
+	InspectGraph    Inspection = ""
+	InspectLint     Inspection = "frontend.lint"
+	InspectOutline  Inspection = "frontend.outline"
+	InspectTargets  Inspection = "frontend.targets"
+	InspectRequests Inspection = "frontend.subrequests.describe"
 )
 
 // Inspect evaluates the Dockerfile as a build does, and executes nothing: of images, only manifests

@@ -91,6 +91,7 @@ func Build(ctx context.Context, opts Options, s Solver, images ImageResolver, wa
 		solver:   s,
 		images:   images,
 		graph:    newGraph(),
+		inputs:   opts.Inputs,
 		warn:     warn,
 	}
 	res, err := builder.Build(ctx, b.gateway(frontendOpts))
@@ -117,6 +118,7 @@ type build struct {
 	solver   Solver
 	images   ImageResolver
 	graph    *graph
+	inputs   map[string][]byte
 
 	mu     sync.Mutex
 	warn   func(Warning)

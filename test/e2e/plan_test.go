@@ -143,9 +143,9 @@ COPY --from=build /out /
 		len(outline.Secrets) != 1 || !outline.Secrets[0].Required || len(outline.SSH) != 1 {
 		t.Errorf("outline %s", o.stdout)
 	}
-	for _, args := range [][]string{{"--outline", "--target", "build"}, {"--targets"}} {
+	for _, args := range [][]string{{"--outline", "--target", "build"}, {"--targets"}, {"--requests"}} {
 		o := mustSlipway(t, context, append([]string{"plan"}, args...)...)
-		if want := map[string]string{"--outline": "SECRET   REQUIRED\nkey      true", "--targets": "build           makes it\nfinal (default)"}[args[0]]; !strings.Contains(o.stdout, want) {
+		if want := map[string]string{"--outline": "SECRET   REQUIRED\nkey      true", "--targets": "build           makes it\nfinal (default)", "--requests": "subrequests.describe 1.0.0"}[args[0]]; !strings.Contains(o.stdout, want) {
 			t.Errorf("%s gave\n%s\nwant %q in it", args[0], o.stdout, want)
 		}
 	}

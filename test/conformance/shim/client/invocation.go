@@ -24,8 +24,9 @@ const (
 
 // invocation is a call of slipway that does what options of BuildKit's client say.
 type invocation struct {
-	dir string // for files, in that of the sandbox; removed afterwards
-	opt SolveOpt
+	program string // slipway, or that for LLB
+	dir     string // for files, in that of the sandbox; removed afterwards
+	opt     SolveOpt
 
 	flags []string
 	args  []string
@@ -48,14 +49,12 @@ func (i *invocation) flag(name, value string) { i.flags = append(i.flags, "--"+n
 func unsupported(what string) error { return fmt.Errorf("slipway has no flag for %s", what) }
 
 // translate turns the options into flags, arguments and files.
-func (i *invocation) translate(ctx context.Context) error {
+func (i *invocation) translate(ctx context.Context, g graphs) error {
 	switch {
 	case len(i.opt.CacheExports) > 0 || len(i.opt.CacheImports) > 0:
 		return unsupported("cache exports and imports")
 	case i.opt.SourcePolicy != nil:
 		return unsupported("source policies")
-	case len(i.opt.FrontendInputs) > 0:
-		return unsupported("a client's LLB as input of a Dockerfile")
 	}
 	if err := i.translateEntitlements(); err != nil {
 		return err
@@ -65,6 +64,7 @@ func (i *invocation) translate(ctx context.Context) error {
 		func() error { return i.translateAttributes(ctx) },
 		i.translateSession,
 		i.translateExports,
+		func() error { return i.translateGraphs(ctx, g) },
 	} {
 		if err := step(); err != nil {
 			return err

@@ -5,13 +5,11 @@ package containerd
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -24,7 +22,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispecs "github.com/opencontainers/image-spec/specs-go/v1"
 
-	"github.com/slipway-build/slipway/test/conformance/shim/client"
+	"github.com/slipway-build/slipway/test/conformance/shim/hub"
 )
 
 // Opt is an option of New.
@@ -42,7 +40,7 @@ type Client struct {
 
 // New gives a client; whose daemon it would be, the address says, does not matter.
 func New(_ string, _ ...Opt) (*Client, error) {
-	transport, err := mirrored()
+	transport, err := hub.Transport()
 	if err != nil {
 		return nil, err
 	}
@@ -51,27 +49,11 @@ func New(_ string, _ ...Opt) (*Client, error) {
 		return nil, err
 	}
 	store, err := local.NewStore(dir)
-	if err != nil {
+	// Without it, the store cannot list that it has nothing.
+	if err = errors.Join(err, os.Mkdir(filepath.Join(dir, "blobs"), 0o755)); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return &Client{dir: dir, store: store, transport: transport}, nil
-}
-
-// mirrored leads to package mirror, as the environment of slipway does.
-func mirrored() (*http.Transport, error) {
-	proxy, err := url.Parse(os.Getenv(client.ProxyEnv))
-	if err != nil {
-		return nil, err
-	}
-	pem, err := os.ReadFile(os.Getenv(client.CertificateEnv))
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, errors.New("the mirror has no certificate")
-	}
-	return &http.Transport{Proxy: http.ProxyURL(proxy), TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}, nil
 }
 
 // Close removes what was read.
