@@ -3,10 +3,15 @@ package pod
 import (
 	"context"
 	"errors"
+	"syscall"
+	"time"
 )
 
-// Execute runs a container to its end, for programs that are no tests. It is killed when ctx ends.
-// Spec.Timeout does not count.
+// terminationGrace is terminationGracePeriodSeconds where nobody sets it.
+const terminationGrace = 30 * time.Second
+
+// Execute runs a container to its end, for programs that are no tests. When ctx ends, it is told to end, as kubelet
+// does it, and then killed. Spec.Timeout does not count.
 func Execute(ctx context.Context, spec Spec) (_ Result, err error) {
 	c, err := newContainer(&spec)
 	if err != nil {
@@ -30,8 +35,16 @@ func Execute(ctx context.Context, spec Spec) (_ Result, err error) {
 	case e := <-ended:
 		return e.result, e.err
 	case <-ctx.Done():
-		c.kill()
-		<-ended
-		return Result{}, context.Cause(ctx)
 	}
+	// Without a process to tell, there is one to kill.
+	if c.signal(syscall.SIGTERM) == nil {
+		select {
+		case <-ended:
+			return Result{}, context.Cause(ctx)
+		case <-time.After(terminationGrace):
+		}
+	}
+	c.kill()
+	<-ended
+	return Result{}, context.Cause(ctx)
 }

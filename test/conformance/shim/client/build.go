@@ -91,23 +91,44 @@ func inPod(ctx context.Context, rootfs, program string, args, environment []stri
 	if program == os.Getenv(BinaryEnv) {
 		program = "slipway" // that of the image
 	}
+	// The directory of the caller, if the container has it.
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	if !strings.HasPrefix(dir, os.TempDir()+"/") {
+		dir = ""
+	}
+	progress, stderr := io.Pipe()
+	type followed struct {
+		report string
+		err    error
+	}
+	done := make(chan followed, 1)
+	go func() {
+		report, err := follow(ctx, progress, status)
+		done <- followed{report, errors.Join(err, progress.Close())}
+	}()
 	result, err := pod.Execute(ctx, pod.Spec{
 		Shape: pod.Baseline(), Rootfs: rootfs, Args: append([]string{program}, args...),
 		Env: slices.Concat(pod.SlipwayEnv(), environment, []string{IsolationEnv + "=" + os.Getenv(IsolationEnv)}),
 		// All files of the tests are there, and their servers on the loopback device.
 		Volumes:     []pod.Volume{{Path: os.TempDir(), Host: os.TempDir()}},
 		HostNetwork: true,
+		Dir:         dir,
 		Stdin:       stdin,
+		Stderr:      stderr,
 	})
-	if err != nil {
-		return nil, err
+	said := errors.Join(err, stderr.Close())
+	f := <-done
+	if said != nil {
+		return nil, said
 	}
-	report, err := follow(ctx, strings.NewReader(result.Stderr), status)
-	if err == nil && result.ExitCode != 0 {
+	if err = f.err; err == nil && result.ExitCode != 0 {
 		err = fmt.Errorf("exit status %d", result.ExitCode)
 	}
 	if err != nil {
-		return []byte(result.Stdout), failed(report, err)
+		return []byte(result.Stdout), failed(f.report, err)
 	}
 	return []byte(result.Stdout), nil
 }
