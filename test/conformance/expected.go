@@ -30,6 +30,22 @@ const (
 	depends kind = "depends"
 )
 
+// total prints how many tests of a suite ended how, if any were run.
+func total(w io.Writer, suite string, counts map[string]int) {
+	all := 0
+	for _, n := range counts {
+		all += n
+	}
+	if all == 0 {
+		return
+	}
+	fmt.Fprintf(w, "%s, %d tests:", suite, all)
+	for _, column := range slices.Sorted(maps.Keys(counts)) {
+		fmt.Fprintf(w, " %d %s", counts[column], column)
+	}
+	fmt.Fprintln(w)
+}
+
 // mayFail reports whether failing is as expected.
 func (e expectation) mayFail() bool { return e.kind == fails || e.kind == depends }
 
@@ -91,7 +107,7 @@ func report(w io.Writer, outcomes map[string]outcome, printed transcript, expect
 		}
 	}
 	var surprises []string
-	count := map[string]int{}
+	counts := map[string]map[string]int{"": {}, clientPrefix: {}}
 	for _, name := range slices.Sorted(maps.Keys(outcomes)) {
 		e := expected[name]
 		column, reason := string(outcomes[name]), e.reason
@@ -109,7 +125,11 @@ func report(w io.Writer, outcomes map[string]outcome, printed transcript, expect
 		case o == passed:
 			reason = ""
 		}
-		count[column]++
+		suite := ""
+		if strings.HasPrefix(name, clientPrefix) {
+			suite = clientPrefix
+		}
+		counts[suite][column]++
 		fmt.Fprintf(w, "%-60s %-14s %s\n", name, column, reason)
 	}
 	if all {
@@ -119,11 +139,9 @@ func report(w io.Writer, outcomes map[string]outcome, printed transcript, expect
 			}
 		}
 	}
-	fmt.Fprintf(w, "\n%d tests:", len(outcomes))
-	for _, column := range slices.Sorted(maps.Keys(count)) {
-		fmt.Fprintf(w, " %d %s", count[column], column)
-	}
 	fmt.Fprintln(w)
+	total(w, "Dockerfile frontend", counts[""])
+	total(w, "client, in LLB", counts[clientPrefix])
 	if len(surprises) > 0 {
 		return fmt.Errorf("not as %s has it:\n  %s", expectations, strings.Join(surprises, "\n  "))
 	}

@@ -118,8 +118,8 @@ func prepare(ctx context.Context, dir, isolation string) (env []string, cleanUp 
 // runTests runs the generated tests and gives the outcome of each, and what all of them printed.
 func runTests(ctx context.Context, only string, env []string) (map[string]outcome, transcript, error) {
 	// Slashes would separate the names of subtests.
-	args := []string{"test", "-json", "-count=1", "-timeout=60m", "-parallel=4", "-run", "^TestIntegration$/(" + only + ")"}
-	cmd := exec.CommandContext(ctx, "go", append(args, "./"+generated)...)
+	args := []string{"test", "-json", "-count=1", "-timeout=60m", "-p=1", "-parallel=4", "-run", "^TestIntegration$/(" + only + ")"}
+	cmd := exec.CommandContext(ctx, "go", append(args, "./"+generated+"/dockerfile", "./"+generated+"/client")...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	var stderr strings.Builder

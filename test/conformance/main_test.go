@@ -54,6 +54,19 @@ func TestReadOutcomes(t *testing.T) {
 	}
 }
 
+// The two suites have tests of the same name.
+func TestOutcomesOfTwoSuites(t *testing.T) {
+	const test = `"Test":"TestIntegration/TestA/worker=slipway","Output":"x"}` + "\n"
+	got, printed, err := readOutcomes(strings.NewReader(
+		`{"Action":"pass","Package":"x/generated/dockerfile",` + test + `{"Action":"fail","Package":"x/generated/client",` + test))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got["TestA"] != passed || got["client.TestA"] != failed || printed["client.TestA"] != "x" {
+		t.Errorf("got %v, %v", got, printed)
+	}
+}
+
 func TestReport(t *testing.T) {
 	for name, c := range map[string]struct {
 		outcome  outcome
@@ -89,7 +102,7 @@ func TestReport(t *testing.T) {
 		if unexpected := strings.HasSuffix(c.surprise, " fails"); unexpected != strings.Contains(out.String(), "what it printed") {
 			t.Errorf("%s: what it printed should be there: %v; got\n%s", name, unexpected, out.String())
 		}
-		if !strings.Contains(out.String(), "1 tests: 1 ") {
+		if !strings.Contains(out.String(), ", 1 tests: 1 ") {
 			t.Errorf("%s: no totals in\n%s", name, out.String())
 		}
 	}

@@ -45,12 +45,12 @@ func (t transcript) String() string {
 // readOutcomes reads the output of go test -json. It gives the outcomes by the names that BuildKit's list of
 // tests has, and all that was printed.
 func readOutcomes(r io.Reader) (map[string]outcome, transcript, error) {
-	outcomes, unfinished := map[string]outcome{}, map[string]bool{}
+	outcomes, unfinished := map[string]outcome{}, map[string]string{} // the latter by the test that is on its way
 	printed := transcript{}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 64<<20)
 	for lines.Scan() {
-		var event struct{ Action, Test, Output string }
+		var event struct{ Action, Package, Test, Output string }
 		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
 			return nil, printed, fmt.Errorf("output of go test: %w: %s", err, lines.Bytes())
 		}
@@ -60,15 +60,18 @@ func readOutcomes(r io.Reader) (map[string]outcome, transcript, error) {
 			printed[""] += event.Output
 			continue
 		}
-		printed[parts[1]] += event.Output
 		name, whole := parts[1], strings.Join(parts[:3], "/")
+		if strings.HasSuffix(event.Package, "/client") {
+			name = clientPrefix + name
+		}
+		printed[name] += event.Output
 		combination := len(parts) > 3 && strings.Contains(parts[len(parts)-1], "=") || event.Test == whole
 		if !combination {
 			continue
 		}
 		switch event.Action {
 		case "run":
-			unfinished[event.Test] = true
+			unfinished[event.Package+event.Test] = name
 			continue
 		case "pass":
 			outcomes[name] = known(outcomes, name).and(passed)
@@ -79,10 +82,10 @@ func readOutcomes(r io.Reader) (map[string]outcome, transcript, error) {
 		default:
 			continue
 		}
-		delete(unfinished, event.Test)
+		delete(unfinished, event.Package+event.Test)
 	}
-	for test := range unfinished { // the process ended before them
-		outcomes[strings.Split(test, "/")[1]] = failed
+	for _, name := range unfinished { // the process ended before them
+		outcomes[name] = failed
 	}
 	return outcomes, printed, lines.Err()
 }

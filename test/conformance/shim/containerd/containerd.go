@@ -14,6 +14,7 @@ import (
 
 	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/images"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/plugins/content/local"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -133,4 +134,21 @@ func (c *Client) put(ctx context.Context, d ocispecs.Descriptor, data []byte) er
 		return errors.Join(err, w.Close())
 	}
 	return errors.Join(w.Commit(ctx, d.Size, d.Digest), w.Close())
+}
+
+// List gives none: images belong to the mirror.
+func (Images) List(context.Context, ...string) ([]images.Image, error) { return nil, nil }
+
+// LeasesService has nothing either.
+func (c *Client) LeasesService() Leases { return Leases{} }
+
+// Leases are those of no daemon.
+type Leases struct{}
+
+// List gives none.
+func (Leases) List(context.Context, ...string) ([]leases.Lease, error) { return nil, nil }
+
+// ListResources gives none.
+func (Leases) ListResources(context.Context, leases.Lease) ([]leases.Resource, error) {
+	return nil, nil
 }
