@@ -25,6 +25,8 @@ type Exec struct {
 	Insecure  bool
 	SecretEnv []SecretEnv
 	Mounts    []ExecMount
+	// FreshCaches asks that cache mounts have nothing from builds before; see Env.Fresh.
+	FreshCaches bool
 	// AbsentDevices are the optional devices that the process goes without.
 	AbsentDevices []string
 	CgroupParent  string

@@ -16,6 +16,21 @@ import (
 	"github.com/slipway-build/slipway/pkg/tree"
 )
 
+// The directories of caches are objects of this kind in the state directory; before their names, those of their
+// locks have this.
+const (
+	cacheKind = "cachemounts"
+	cacheLock = "cachemount-"
+)
+
+// cacheDirName names one of the directories of a cache.
+func cacheDirName(name string, number int) string {
+	if number == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s-%d", name, number)
+}
+
 // cache is a cache that one RUN mounts, at one place or several.
 type cache struct {
 	mounts  []int // by index into Exec.Mounts
@@ -49,6 +64,11 @@ func (e *Exec) holdCaches(ctx context.Context, env *Env, in []Input) (_ map[int]
 	for _, name := range slices.Sorted(maps.Keys(caches)) {
 		c := caches[name]
 		m := &e.Mounts[c.mounts[0]]
+		if e.FreshCaches && env.Fresh != nil {
+			if err := env.Fresh.empty(env, name, m.Dest); err != nil {
+				return nil, nil, fmt.Errorf("cache mount %s: %w", m.Dest, err)
+			}
+		}
 		held, unlock, err := hold(ctx, env, name, m.Dest, c.sharing)
 		if err != nil {
 			return nil, nil, fmt.Errorf("cache mount %s: %w", m.Dest, err)
@@ -107,17 +127,13 @@ func (m *ExecMount) cacheName(ctx context.Context, in []Input) (string, error) {
 
 // hold locks one of the directories of a cache and gives its name.
 func hold(ctx context.Context, env *Env, name, dest string, sharing CacheSharing) (dir string, unlock func(), err error) {
-	const prefix = "cachemount-"
 	try := env.State.TryLock
 	if sharing == CacheShared {
 		try = env.State.TryLockShared
 	}
 	for i := 0; ; i++ {
-		dir = name
-		if i > 0 {
-			dir = fmt.Sprintf("%s-%d", name, i)
-		}
-		unlock, err := try(prefix + dir)
+		dir = cacheDirName(name, i)
+		unlock, err := try(cacheLock + dir)
 		if unlock != nil || err != nil {
 			return dir, unlock, err
 		}
@@ -129,7 +145,7 @@ func hold(ctx context.Context, env *Env, name, dest string, sharing CacheSharing
 				return "", nil, err
 			}
 		}
-		if unlock, err = env.State.Lock(ctx, prefix+dir); err != nil {
+		if unlock, err = env.State.Lock(ctx, cacheLock+dir); err != nil {
 			return "", nil, fmt.Errorf("waiting for it: %w", err)
 		}
 		return dir, unlock, nil
@@ -138,7 +154,7 @@ func hold(ctx context.Context, env *Env, name, dest string, sharing CacheSharing
 
 // cacheDir gives the directory of the given name, with its first content if it is new.
 func (m *ExecMount) cacheDir(ctx context.Context, env *Env, name string, in []Input) (string, error) {
-	return env.State.Tree(ctx, "cachemounts", name, func(ctx context.Context, dir string) error {
+	return env.State.Tree(ctx, cacheKind, name, func(ctx context.Context, dir string) error {
 		if m.Input < 0 {
 			return os.Chmod(dir, 0o755) // whatever the umask
 		}

@@ -81,6 +81,9 @@ func (c *Client) DiskUsage(context.Context, ...DiskUsageOption) ([]*UsageInfo, e
 			return err
 		}
 		info, err := entry.Info()
+		if os.IsNotExist(err) {
+			return nil // temporary
+		}
 		if err != nil {
 			return err
 		}

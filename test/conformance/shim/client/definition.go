@@ -96,7 +96,7 @@ func (i *invocation) addLocals(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		i.flag("local", name+"="+dir)
+		i.flag("local", strings.ToLower(name)+"="+dir)
 	}
 	return nil
 }
@@ -142,6 +142,10 @@ func pin(ctx context.Context, def *pb.Definition) (*pb.Definition, error) {
 }
 
 func pinSource(ctx context.Context, source *pb.SourceOp, platform *pb.Platform) error {
+	if strings.HasPrefix(source.Identifier, "local://") {
+		// Slipway's names of directories are those of contexts.
+		source.Identifier = strings.ToLower(source.Identifier)
+	}
 	image, ok := strings.CutPrefix(source.Identifier, "docker-image://")
 	if !ok || strings.Contains(image, "@") {
 		return nil
