@@ -38,6 +38,7 @@ func planCommand() *cli.Command {
 			formatFlag("text, json or dot"),
 			&cli.BoolFlag{Category: category, Name: "outline", Usage: "show the target's arguments, secrets and ssh agents instead"},
 			&cli.BoolFlag{Category: category, Name: "targets", Usage: "show the stages instead"},
+			&cli.BoolFlag{Category: category, Name: "requests", Usage: "show what the Dockerfile frontend can be asked, with versions, instead"},
 		), planCacheFlags()...),
 		OnUsageError: asUsageError,
 		Action:       runPlan,
@@ -73,14 +74,22 @@ func runLint(c *cli.Context) error {
 }
 
 func runPlan(c *cli.Context) error {
-	what := build.InspectGraph
-	switch outline, targets := c.Bool("outline"), c.Bool("targets"); {
-	case outline && targets:
-		return usageErrorf("--outline and --targets exclude each other")
-	case outline:
-		what = build.InspectOutline
-	case targets:
-		what = build.InspectTargets
+	what, flag := build.InspectGraph, ""
+	for _, f := range []struct {
+		name string
+		what build.Inspection
+	}{
+		{"outline", build.InspectOutline},
+		{"targets", build.InspectTargets},
+		{"requests", build.InspectRequests},
+	} {
+		if !c.Bool(f.name) {
+			continue
+		}
+		if flag != "" {
+			return usageErrorf("--%s and --%s exclude each other", flag, f.name)
+		}
+		what, flag = f.what, f.name
 	}
 	formats := []string{formatText, formatJSON}
 	if what == build.InspectGraph {

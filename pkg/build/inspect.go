@@ -16,10 +16,11 @@ type Inspection string
 
 // The inspections: the build graph, and the subrequests of BuildKit's frontend.
 const (
-	InspectGraph   Inspection = ""
-	InspectLint    Inspection = "frontend.lint"
-	InspectOutline Inspection = "frontend.outline"
-	InspectTargets Inspection = "frontend.targets"
+	InspectGraph    Inspection = ""
+	InspectLint     Inspection = "frontend.lint"
+	InspectOutline  Inspection = "frontend.outline"
+	InspectTargets  Inspection = "frontend.targets"
+	InspectRequests Inspection = "frontend.subrequests.describe"
 )
 
 // Inspected is what [Inspect] found. For anything but InspectGraph, the answer is in the result's

@@ -25,6 +25,8 @@ type Exec struct {
 	Insecure  bool
 	SecretEnv []SecretEnv
 	Mounts    []ExecMount
+	// FreshCaches asks that cache mounts have nothing from builds before; see Env.Fresh.
+	FreshCaches bool
 	// AbsentDevices are the optional devices that the process goes without.
 	AbsentDevices []string
 	CgroupParent  string
@@ -158,10 +160,10 @@ func (m *ExecMount) addKey(ctx context.Context, h *keyHash, in []Input) error {
 // Permitted reports whether whoever starts the build allows what e asks for beyond the usual.
 func (e *Exec) Permitted(env *Env) error {
 	if e.Insecure && !env.AllowInsecure {
-		return errors.New("RUN --security=insecure is not allowed here: whoever starts the build can allow it with --allow security.insecure")
+		return errors.New("entitlement security.insecure is not allowed: RUN --security=insecure needs it, and whoever starts the build can give it with --allow security.insecure")
 	}
 	if e.Network == isolation.NetworkHost && !env.AllowHostNetwork {
-		return errors.New("RUN --network=host is not allowed here: whoever starts the build can allow it with --allow network.host")
+		return errors.New("entitlement network.host is not allowed: RUN --network=host needs it, and whoever starts the build can give it with --allow network.host")
 	}
 	return nil
 }

@@ -137,7 +137,7 @@ func (k *fileKey) copy(ctx context.Context, c *Copy, from int) error {
 	}
 	sel, err := selectSources(ctx, src, c)
 	if err != nil {
-		return err
+		return k.run.missingIn(from, err)
 	}
 	k.part("which files are copied").int(int64(len(sel)))
 	for _, m := range sel {
