@@ -39,7 +39,9 @@ func made(t *testing.T, d *state.Dir, kind, name string, size int) {
 			_, err := f.Write(content)
 			return err
 		})
-		defer f.Close()
+		if err == nil {
+			err = f.Close()
+		}
 	}
 	if err != nil {
 		t.Fatal(err)
