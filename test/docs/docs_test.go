@@ -154,7 +154,7 @@ func TestLintAndPlanFlags(t *testing.T) {
 }
 
 func TestCachePruneFlags(t *testing.T) {
-	checkFlags(t, "cache.md", "cache prune")
+	checkFlags(t, "cache-command.md", "cache prune")
 }
 
 // checkFlags checks that a page shows the flags of the commands, all of them and no others.
