@@ -105,7 +105,7 @@ func TestSourcePolicy(t *testing.T) {
 		},
 		{
 			name: "named and missing", parameters: map[string]string{"source-policy-file": "policy.json"},
-			exitCode: 1, reason: "BuildFailed", message: "policy.json",
+			exitCode: 2, reason: "UsageError", message: "policy.json: no such file",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -247,10 +247,7 @@ func TestSourcePolicy(t *testing.T) {
 		t.Parallel()
 		b := policyBuilds()["usual name"]
 		b.params["SOURCE_POLICY_FILE"] = "rules.json"
-		o := b.run(t)
-		if o.step.ExitCode == 0 || !strings.Contains(o.results["ERROR_MESSAGE"], "rules.json") {
-			t.Errorf("exit code %d, results %q", o.step.ExitCode, o.results)
-		}
+		b.run(t).failed(t, 2, "UsageError", "rules.json: no such file")
 	})
 	t.Run("nothing in the ConfigMap", func(t *testing.T) {
 		t.Parallel()
