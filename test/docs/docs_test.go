@@ -216,6 +216,9 @@ func TestTaskHasFlags(t *testing.T) {
 
 // plural is the name of the flag for all values of one that can be repeated.
 func plural(flag string) string {
+	if way, ok := strings.CutPrefix(flag, "cache-"); ok && (way == "from" || way == "to") {
+		return "caches-" + way
+	}
 	if stem, ok := strings.CutSuffix(flag, "y"); ok {
 		return stem + "ies"
 	}
