@@ -7,7 +7,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/slipway-build/slipway/pkg/build"
-	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/graph"
 )
 
@@ -35,14 +34,22 @@ func planCommand() *cli.Command {
 		Name:      "plan",
 		Usage:     "show what a build would do, without doing it",
 		ArgsUsage: "[CONTEXT]",
-		Flags: inspectFlags(
+		Flags: append(inspectFlags(
 			formatFlag("text, json or dot"),
 			&cli.BoolFlag{Category: category, Name: "outline", Usage: "show the target's arguments, secrets and ssh agents instead"},
 			&cli.BoolFlag{Category: category, Name: "targets", Usage: "show the stages instead"},
-		),
+			&cli.BoolFlag{Category: category, Name: "requests", Usage: "show what the Dockerfile frontend can be asked, with versions, instead"},
+		), planCacheFlags()...),
 		OnUsageError: asUsageError,
 		Action:       runPlan,
 	}
+}
+
+// planCacheFlags say which caches are asked for the results of steps.
+func planCacheFlags() []cli.Flag {
+	return slices.DeleteFunc(cacheFlags(), func(f cli.Flag) bool {
+		return !slices.Contains([]string{"cache", "cache-repo", "cache-from", "cache-ttl", "cache-copy-layers", "cache-run-layers", "no-cache", "no-cache-filter"}, f.Names()[0])
+	})
 }
 
 func formatFlag(formats string) cli.Flag {
@@ -63,18 +70,26 @@ func runLint(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	return build.PrintLint(c.App.Writer, r, format == formatJSON)
+	return build.PrintLint(c.App.Writer, r.Result, format == formatJSON)
 }
 
 func runPlan(c *cli.Context) error {
-	what := build.InspectGraph
-	switch outline, targets := c.Bool("outline"), c.Bool("targets"); {
-	case outline && targets:
-		return usageErrorf("--outline and --targets exclude each other")
-	case outline:
-		what = build.InspectOutline
-	case targets:
-		what = build.InspectTargets
+	what, flag := build.InspectGraph, ""
+	for _, f := range []struct {
+		name string
+		what build.Inspection
+	}{
+		{"outline", build.InspectOutline},
+		{"targets", build.InspectTargets},
+		{"requests", build.InspectRequests},
+	} {
+		if !c.Bool(f.name) {
+			continue
+		}
+		if flag != "" {
+			return usageErrorf("--%s and --%s exclude each other", flag, f.name)
+		}
+		what, flag = f.what, f.name
 	}
 	formats := []string{formatText, formatJSON}
 	if what == build.InspectGraph {
@@ -89,9 +104,9 @@ func runPlan(c *cli.Context) error {
 		return err
 	}
 	if what != build.InspectGraph {
-		return build.PrintAnswer(c.App.Writer, r, format == formatJSON)
+		return build.PrintAnswer(c.App.Writer, r.Result, format == formatJSON)
 	}
-	g := graph.New(r)
+	g := graph.New(r.Result, r.Cache)
 	switch format {
 	case formatJSON:
 		return g.WriteJSON(c.App.Writer)
@@ -110,7 +125,7 @@ func chosenFormat(c *cli.Context, formats ...string) (string, error) {
 }
 
 // inspect evaluates the Dockerfile that the flags mean.
-func inspect(c *cli.Context, what build.Inspection) (*frontend.Result, error) {
+func inspect(c *cli.Context, what build.Inspection) (*build.Inspected, error) {
 	opts, err := buildOptions(c)
 	if err != nil {
 		return nil, usageError{err}

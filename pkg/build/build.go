@@ -175,7 +175,7 @@ func (s *session) openInputs(ctx context.Context) error {
 func (s *session) startSolver(ctx context.Context) {
 	s.env = &op.Env{
 		Images: s.client, Downloads: s.downloads(s.archives), Repositories: s.repositories(), Locals: s.plan.locals,
-		Secrets: s.secrets, Agents: s.agents.Sockets, State: s.state, Now: s.now,
+		Secrets: s.secrets, Agents: s.agents.Sockets, State: s.state, Fresh: &op.FreshCaches{}, Now: s.now,
 		AllowInsecure: slices.Contains(s.Allow, allowInsecure),
 		// Who asks for it on the command line allows it, as with docker buildx.
 		AllowHostNetwork: slices.Contains(s.Allow, hostNetwork) || s.Network == "host",

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -128,7 +129,9 @@ func (s *session) startCache(ctx context.Context, graph *frontend.Result) {
 	s.cache = cache.New(ctx, cache.Options{
 		From: s.cacheFrom, To: s.cacheTo, TTL: s.Cache.TTL,
 		SkipCopies: s.Cache.SkipCopies, SkipRuns: s.Cache.SkipRuns,
-		Form: s.form(graph), Now: s.now, State: s.state, Writer: s.writer,
+		// Whose cache it is says the store.
+		Project: filepath.Base(s.plan.frontend.Filename) + " " + s.Target,
+		Form:    s.form(graph), Now: s.now, State: s.state, Writer: s.writer,
 		Warn: func(m string) { s.display.Warn(progress.Warning{Level: 1, Short: m}) },
 	})
 	if len(s.cacheTo) > 0 {

@@ -172,7 +172,7 @@ func TestContexts(t *testing.T) {
 		"git with Dockerfile on standard input": {
 			Options{Context: url + "/r.git", Dockerfile: "-", Stdin: stdin("FROM scratch\nCOPY f /in\n")}, map[string]string{"in": "root"}, "", false,
 		},
-		"git with no such ref":    {Options{Context: url + "/r.git#nope"}, nil, `no branch or tag "nope"`, false},
+		"git with no such ref":    {Options{Context: url + "/r.git#nope"}, nil, `does not contain ref "nope"`, false},
 		"web with archive":        {Options{Context: url + "/c.tar.gz"}, map[string]string{"f": "tar"}, "", false},
 		"web with sub path":       {Options{Context: url + "/c.tar.gz", ContextSubPath: "sub"}, map[string]string{"f": "tar sub"}, "", false},
 		"web with Dockerfile":     {Options{Context: url + "/c.tar.gz", Dockerfile: "other.Dockerfile"}, map[string]string{"other": "tar"}, "", false},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/slipway-build/slipway/pkg/cache"
 	"github.com/slipway-build/slipway/pkg/frontend"
 )
 
@@ -15,17 +16,26 @@ type Inspection string
 
 // The inspections: the build graph, and the subrequests of BuildKit's frontend.
 const (
-	InspectGraph   Inspection = ""
-	InspectLint    Inspection = "frontend.lint"
-	InspectOutline Inspection = "frontend.outline"
-	InspectTargets Inspection = "frontend.targets"
+	InspectGraph    Inspection = ""
+	InspectLint     Inspection = "frontend.lint"
+	InspectOutline  Inspection = "frontend.outline"
+	InspectTargets  Inspection = "frontend.targets"
+	InspectRequests Inspection = "frontend.subrequests.describe"
 )
 
-// Inspect evaluates the Dockerfile as a build does, and executes nothing: of images, only manifests
-// and configs are fetched. Of the options, those count that say what is built, and from which
-// registries; there are no results. For anything but InspectGraph, the answer is in the result's
+// Inspected is what [Inspect] found. For anything but InspectGraph, the answer is in the result's
 // Metadata.
-func Inspect(ctx context.Context, o Options, what Inspection) (_ *frontend.Result, err error) {
+type Inspected struct {
+	*frontend.Result
+	// Cache says of steps, by their vertices' ids, whether their results are in the cache; nil if none
+	// was asked.
+	Cache map[string]cache.Status
+}
+
+// Inspect evaluates the Dockerfile as a build does, and executes nothing: of images, only manifests
+// and configs are fetched. Of the options, those count that say what is built, from which
+// registries, and for InspectGraph which caches are asked; there are no results.
+func Inspect(ctx context.Context, o Options, what Inspection) (_ *Inspected, err error) {
 	s := &session{Options: o, now: time.Now().UTC()}
 	defer func() { err = errors.Join(err, s.close()) }()
 	if err := s.check(); err != nil {
@@ -35,8 +45,20 @@ func Inspect(ctx context.Context, o Options, what Inspection) (_ *frontend.Resul
 		return nil, err
 	}
 	s.plan.frontend.Request = string(what)
+	s.Cache.To, s.Cache.Mounts = nil, nil // nothing is kept
+	if err := s.openCache(ctx); err != nil {
+		return nil, &UsageError{err}
+	}
 	s.startSolver(ctx)
-	return frontend.Build(ctx, s.plan.frontend, s.solver, s.client, nil)
+	found := &Inspected{}
+	if found.Result, err = frontend.Build(ctx, s.plan.frontend, s.solver, s.client, nil); err != nil || what != InspectGraph {
+		return found, err
+	}
+	s.startCache(ctx, found.Result)
+	if s.cache != nil {
+		found.Cache, err = s.cache.Plan(ctx, s.env, vertices(found.Result), roots(found.Result))
+	}
+	return found, err
 }
 
 // CheckError says that the checks of a Dockerfile found something.

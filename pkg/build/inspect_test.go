@@ -5,12 +5,10 @@ import (
 	"errors"
 	"strings"
 	"testing"
-
-	"github.com/slipway-build/slipway/pkg/frontend"
 )
 
 // inspect evaluates a Dockerfile on standard input.
-func inspect(ctx context.Context, t *testing.T, dockerfile string, change func(*Options)) (*frontend.Result, error) {
+func inspect(ctx context.Context, t *testing.T, dockerfile string, change func(*Options)) (*Inspected, error) {
 	t.Helper()
 	o := Options{
 		Context: t.TempDir(), StateDir: t.TempDir(), Dockerfile: "-", Stdin: strings.NewReader(dockerfile),

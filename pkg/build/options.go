@@ -27,10 +27,13 @@ type Options struct {
 	Dockerfile     string // path, "" for the context's own, "-" for Stdin
 	BuildArgs      map[string]string
 	BuildContexts  map[string]string
-	Target         string
-	Platforms      []string
-	Labels         map[string]string
-	Annotations    []string
+	// Inputs are build graphs in LLB, marshalled, that named contexts "input:NAME" stand for; those called
+	// "context" and "dockerfile" take the place of Context and Dockerfile. No flag gives them.
+	Inputs      map[string][]byte
+	Target      string
+	Platforms   []string
+	Labels      map[string]string
+	Annotations []string
 	// Epoch is SOURCE_DATE_EPOCH: no time in the image is later.
 	Epoch         *time.Time
 	NoCache       bool

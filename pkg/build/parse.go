@@ -21,6 +21,7 @@ func (o *Options) frontendOptions(dockerfile string) (frontend.Options, error) {
 		Target:        o.Target,
 		BuildArgs:     map[string]string{},
 		Labels:        o.Labels,
+		Inputs:        o.Inputs,
 		NoCache:       o.NoCache,
 		NoCacheStages: o.NoCacheFilter,
 		CgroupParent:  o.CgroupParent,

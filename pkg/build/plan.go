@@ -41,7 +41,12 @@ func newPlan(o *Options) (*plan, error) {
 		image: image.Options{Epoch: o.Epoch},
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.BuildContexts)) {
-		if err := p.addContext(name, o.BuildContexts[name]); err != nil {
+		value := o.BuildContexts[name]
+		if input, ok := strings.CutPrefix(value, "input:"); ok && o.Inputs[input] != nil {
+			p.contexts[name] = value
+			continue
+		}
+		if err := p.addContext(name, value); err != nil {
 			return nil, err
 		}
 	}

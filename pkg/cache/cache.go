@@ -29,6 +29,9 @@ type Options struct {
 	TTL time.Duration
 	// SkipCopies leaves out operations that copy files, SkipRuns all others.
 	SkipCopies, SkipRuns bool
+	// Project names what is built, so that its next build can say what has changed; "" if that
+	// is of no interest.
+	Project string
 	// Form is the form of the layers that are written.
 	Form layer.Form
 	// Now is the time of the build.

@@ -123,7 +123,9 @@ func forget(t *testing.T, s *memory, step string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := len(s.manifests)
-	maps.DeleteFunc(s.manifests, func(_ string, raw []byte) bool { return try(cache.Unmarshal(raw))(t).Step == step })
+	maps.DeleteFunc(s.manifests, func(name string, raw []byte) bool {
+		return strings.HasPrefix(name, "record-") && try(cache.Unmarshal(raw))(t).Step == step
+	})
 	if len(s.manifests) == n {
 		t.Fatalf("there is no record of %s", step)
 	}
@@ -331,5 +333,50 @@ func TestSlowCacheIsNotWaitedForTooLong(t *testing.T) {
 	}
 	if len(s.manifests) != 0 {
 		t.Error("something was written")
+	}
+}
+
+func TestPlan(t *testing.T) {
+	w, s := newWorld(t), newMemory()
+	named := func(at string, v *op.Vertex) *op.Vertex { v.Name = "[" + at + "] " + v.Name; return v }
+	target := func(one, two string) *op.Vertex {
+		below := named("1/3", run(from(), one))
+		return named("3/3", copyFrom(local(), named("2/3", run(below, two)), "/a", "/a"))
+	}
+	o := both(s)
+	o.Project = "it"
+	w.build(t, target("one", "two"), o)
+	w.write(t, "a", "other")
+	for name, test := range map[string]struct {
+		target *op.Vertex
+		want   []string // from the first step on
+	}{
+		"the context": {target("one", "two"), []string{"cached", "cached", "changed: the content of /a"}},
+		"a step": {target("one", "2"), []string{
+			"cached", "changed: the command; it was [2/3] RUN two", "it depends on [2/3] RUN 2",
+		}},
+		"the first step": {target("1", "two"), []string{
+			"changed: the command; it was [1/3] RUN one", "it depends on [1/3] RUN 1", "it depends on [1/3] RUN 1",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for i, status := range w.plan(t, test.target, o) {
+				got := status.Reason
+				if status.Cached {
+					got = "cached"
+				}
+				if got != test.want[i] {
+					t.Errorf("step %d: %q, expected %q", i+1, got, test.want[i])
+				}
+			}
+		})
+	}
+	forget(t, s, "[1/3] RUN one")
+	if got := w.plan(t, target("one", "two"), o)[0]; got.Cached || !strings.Contains(got.Reason, "no longer there") {
+		t.Errorf("without its record: %+v", got)
+	}
+	o.Project = "another"
+	if got := w.plan(t, target("1", "2"), o)[0]; got.Reason != "there is no result of it" {
+		t.Errorf("of another project: %+v", got)
 	}
 }

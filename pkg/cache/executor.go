@@ -30,7 +30,9 @@ type resolution struct {
 	alias op.Key
 	// byAlias says that it was.
 	byAlias bool
-	hit     *found // nil for a miss
+	// parts are those of the alias if there is one, else of the key.
+	parts []op.Part
+	hit   *found // nil for a miss
 }
 
 // Key implements solve.Executor. Looking for the record comes first: it may know the key.
@@ -58,6 +60,7 @@ func (e *executor) Execute(ctx context.Context, v *op.Vertex, in []op.Input) ([]
 	if err != nil {
 		return nil, err
 	}
+	c.saves.steps.add(v, r)
 	bases, _, err := op.Bases(v.Op, in)
 	if err != nil {
 		return nil, err
@@ -110,37 +113,53 @@ func (e *executor) resolve(ctx context.Context, v *op.Vertex, in []op.Input) (*r
 }
 
 // find computes the keys of a vertex and looks for a record that holds.
-func (e *executor) find(ctx context.Context, v *op.Vertex, in []op.Input) (r *resolution, err error) {
-	r = &resolution{}
-	c := e.cache
+func (e *executor) find(ctx context.Context, v *op.Vertex, in []op.Input) (*resolution, error) {
+	r := &resolution{}
 	bases, _, err := op.Bases(v.Op, in)
 	if err != nil {
 		return nil, err
 	}
-	indirect := indirectReads(v)
-	if len(indirect) > 0 {
-		if r.alias, err = e.next.Key(ctx, v, byKey(in, indirect)); err != nil {
-			return nil, err
-		}
-		if read := treesOf(in, indirect); !v.NoCache && known(read...) {
-			identity, err := c.ids.of(ctx, read...)
-			if err != nil {
-				return nil, err
-			}
-			if r.hit, err = c.match(ctx, r.alias, identity, bases); err != nil {
-				return nil, err
-			}
-			if r.hit != nil {
-				r.key, r.byAlias = r.hit.record.Key, true
-				return r, nil
-			}
-		}
-	}
-	if r.key, err = e.next.Key(ctx, v, in); err != nil || v.NoCache {
+	if err := e.byAlias(ctx, v, in, bases, r); err != nil || r.hit != nil {
 		return r, err
 	}
-	r.hit, err = c.match(ctx, r.key, Identity{}, bases)
+	trace := &op.Trace{}
+	if r.key, err = e.next.Key(op.WithTrace(ctx, trace), v, in); err != nil {
+		return nil, err
+	}
+	if r.alias == (op.Key{}) {
+		r.parts = trace.Parts
+	}
+	if v.NoCache {
+		return r, nil
+	}
+	r.hit, err = e.cache.match(ctx, r.key, Identity{}, bases)
 	return r, err
+}
+
+// byAlias looks for a record under the alias of a vertex, if it has one.
+func (e *executor) byAlias(ctx context.Context, v *op.Vertex, in []op.Input, bases []*tree.Tree, r *resolution) (err error) {
+	indirect := indirectReads(v)
+	if len(indirect) == 0 {
+		return nil
+	}
+	trace := &op.Trace{}
+	if r.alias, err = e.next.Key(op.WithTrace(ctx, trace), v, byKey(in, indirect)); err != nil {
+		return err
+	}
+	r.parts = trace.Parts
+	read := treesOf(in, indirect)
+	if v.NoCache || !known(read...) {
+		return nil
+	}
+	identity, err := e.cache.ids.of(ctx, read...)
+	if err != nil {
+		return err
+	}
+	if r.hit, err = e.cache.match(ctx, r.alias, identity, bases); err != nil || r.hit == nil {
+		return err
+	}
+	r.key, r.byAlias = r.hit.record.Key, true
+	return nil
 }
 
 // match looks for a record under a key that holds for these trees.

@@ -359,3 +359,19 @@ func (w *world) flushed(t *testing.T, target *op.Vertex, o cache.Options, limit 
 	}
 	c.Flush(limit)
 }
+
+// plan tells the status of the three steps that target ends with, the lowest first.
+func (w *world) plan(t *testing.T, target *op.Vertex, o cache.Options) []cache.Status {
+	t.Helper()
+	o.Now, o.State = w.now, openState(t)
+	o.Writer = layer.NewWriter(t.Context(), o.State)
+	o.Warn = func(m string) { t.Error(m) }
+	env := &op.Env{Images: w, Locals: map[string]string{"context": w.context}, State: o.State, Now: w.now}
+	vertices := []*op.Vertex{target.Inputs[0].Vertex.Inputs[0].Vertex, target.Inputs[0].Vertex, target}
+	plan := try(cache.New(t.Context(), o).Plan(t.Context(), env, vertices, []op.Edge{{Vertex: target}}))(t)
+	var all []cache.Status
+	for _, v := range vertices {
+		all = append(all, plan[v.ID])
+	}
+	return all
+}

@@ -29,6 +29,7 @@ type saves struct {
 	slots chan struct{}
 	wg    sync.WaitGroup
 	to    []*writer
+	steps stepList
 
 	mu   sync.Mutex
 	jobs map[layer.Layer]*job // by the layers whose saving they are
@@ -334,6 +335,9 @@ func (s *saves) putBlobs(w *writer, rec *Record, all []blobs) error {
 
 // Pending reports whether something is still to be saved.
 func (c *Cache) Pending() bool {
+	if len(c.To) == 0 {
+		return false
+	}
 	c.saves.mu.Lock()
 	defer c.saves.mu.Unlock()
 	for _, j := range c.saves.jobs {
@@ -353,7 +357,11 @@ var errTimeout = errors.New("the time for writing the cache is over")
 func (c *Cache) Flush(limit time.Duration) {
 	s := c.saves
 	done := make(chan struct{})
-	go func() { s.wg.Wait(); close(done) }()
+	go func() {
+		defer close(done)
+		s.wg.Wait()
+		s.putSteps()
+	}()
 	var over <-chan time.Time
 	if limit > 0 {
 		timer := time.NewTimer(limit)

@@ -187,9 +187,9 @@ type statusError struct {
 func (e *statusError) Error() string {
 	switch e.code {
 	case http.StatusUnauthorized, http.StatusForbidden:
-		return "the server answers " + e.status + " (credentials are given by the secrets HTTP_AUTH_TOKEN_HOST or HTTP_AUTH_HEADER_HOST)"
+		return "invalid response status " + e.status + " (credentials are given by the secrets HTTP_AUTH_TOKEN_HOST or HTTP_AUTH_HEADER_HOST)"
 	}
-	return "the server answers " + e.status
+	return "invalid response status " + e.status
 }
 
 // keep stores content under its digest.

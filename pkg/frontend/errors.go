@@ -84,9 +84,9 @@ func pbRanges(ranges []parser.Range) []*pb.Range {
 	return out
 }
 
-// noise are the beginnings of messages that tell BuildKit's inner steps, or the line, which
-// the error has anyway.
-var noise = regexp.MustCompile(`^(dockerfile parse error on line \d+|failed to resolve dockerfile|` +
+// noise are the beginnings of messages that tell BuildKit's inner steps. "dockerfile parse error on line" is
+// not one: the place says the same, but programs and people look for these words.
+var noise = regexp.MustCompile(`^(failed to resolve dockerfile|` +
 	`failed to resolve httpcontext|failed to marshal LLB definition|failed to read dockerignore patterns|` +
 	`failed to solve|failed with build-arg:BUILDKIT_SYNTAX = [^:]*(:[^ ]*)?): `)
 

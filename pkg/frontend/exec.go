@@ -25,6 +25,7 @@ func decodeExec(o *rawOp, e *pb.ExecOp, inputs int) (op.Op, int, error) {
 		CgroupParent: meta.GetCgroupParent(),
 		Resources:    resources(o.meta.GetLinuxResources()),
 		Platform:     fromPB(o.pb.GetPlatform()),
+		FreshCaches:  o.meta.GetIgnoreCache(),
 	}
 	for _, u := range meta.GetUlimit() {
 		out.Ulimits = append(out.Ulimits, isolation.Ulimit{Name: u.GetName(), Soft: u.GetSoft(), Hard: u.GetHard()})

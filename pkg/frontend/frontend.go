@@ -93,6 +93,7 @@ func Build(ctx context.Context, opts Options, s Solver, images ImageResolver, wa
 		images:   images,
 		sources:  opts.Sources,
 		graph:    newGraph(),
+		inputs:   opts.Inputs,
 		warn:     warn,
 	}
 	b.graph.decide = b.decideOp
@@ -121,6 +122,7 @@ type build struct {
 	images   ImageResolver
 	sources  *policy.Sources
 	graph    *graph
+	inputs   map[string][]byte
 
 	mu     sync.Mutex
 	warn   func(Warning)

@@ -91,9 +91,24 @@ func (g *gatewayClient) solveFrontend(ctx context.Context, req gw.SolveRequest) 
 	return builder.Build(ctx, g.gateway(maps.Clone(req.FrontendOpt)))
 }
 
-// Inputs implements gw.Client. There are none: contexts are sources.
+// Inputs implements gw.Client.
 func (g *gatewayClient) Inputs(context.Context) (map[string]llb.State, error) {
-	return nil, nil
+	states := map[string]llb.State{}
+	for name, marshalled := range g.inputs {
+		var def *pb.Definition
+		if marshalled != nil {
+			def = &pb.Definition{}
+			if err := def.Unmarshal(marshalled); err != nil {
+				return nil, fmt.Errorf("input %s: %w", name, err)
+			}
+		}
+		o, err := llb.NewDefinitionOp(def)
+		if err != nil {
+			return nil, fmt.Errorf("input %s: %w", name, err)
+		}
+		states[name] = llb.NewState(o)
+	}
+	return states, nil
 }
 
 // NewContainer implements gw.Client. The Dockerfile frontend never calls it.

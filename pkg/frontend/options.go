@@ -33,9 +33,12 @@ type Options struct {
 	// MultiPlatform asks for the form of several platforms even if there is only one.
 	MultiPlatform bool
 	// Contexts are the named contexts: "local:NAME", "docker-image://REF",
-	// "oci-layout://NAME@DIGEST" or a URL, by the name of the stage or image that
+	// "oci-layout://NAME@DIGEST", "input:NAME" or a URL, by the name of the stage or image that
 	// they replace, with "::PLATFORM" behind it for one platform only.
 	Contexts map[string]string
+	// Inputs are build graphs in LLB, marshalled, that contexts "input:NAME" stand for. Those called "context" and "dockerfile"
+	// take the place of the local sources of these names.
+	Inputs map[string][]byte
 	// NoCache asks that no step is taken from a cache, NoCacheStages the same for the
 	// steps of some stages.
 	NoCache       bool

@@ -9,7 +9,6 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
-	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/capability"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
@@ -20,9 +19,18 @@ import (
 	"github.com/slipway-build/slipway/pkg/registry"
 )
 
+// errSHA256 is the answer to repositories that the library cannot read.
+var errSHA256 = errors.New("repositories with SHA-256 as their hash are not supported, only those with SHA-1")
+
+// server is a repository elsewhere. A depth of 0 stands for all history.
+type server interface {
+	receive(ctx context.Context, repo *repository, wants []plumbing.Hash, depth int, log io.Writer) error
+	Close() error
+}
+
 // connect opens a session and reads what refs there are. The caller closes it.
-func (c *Client) connect(ctx context.Context, r *remote) (transport.UploadPackSession, *packp.AdvRefs, error) {
-	s, err := c.session(r)
+func (c *Client) connect(ctx context.Context, r *remote) (server, *packp.AdvRefs, error) {
+	s, web, err := c.session(r)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -30,12 +38,21 @@ func (c *Client) connect(ctx context.Context, r *remote) (transport.UploadPackSe
 	if err != nil {
 		var data *packp.ErrUnexpectedData
 		if errors.As(err, &data) && strings.Contains(string(data.Data), "object-format=sha256") {
-			err = errors.New("repositories with SHA-256 as their hash are not supported, only those with SHA-1")
+			err = errSHA256
 		}
 		_ = s.Close() // it failed
+		if web != nil && web.answersAsFiles() {
+			return connectDumb(ctx, web.client, r.url)
+		}
 		return nil, nil, err
 	}
-	return s, refs, nil
+	return &smartServer{UploadPackSession: s, refs: refs}, refs, nil
+}
+
+// smartServer runs git's own program, or one that talks like it.
+type smartServer struct {
+	transport.UploadPackSession
+	refs *packp.AdvRefs
 }
 
 // fetch brings the object and what it needs into repo, without history if the server gives it so.
@@ -45,7 +62,7 @@ func (c *Client) fetch(ctx context.Context, r *remote, hash plumbing.Hash, repo 
 		return err
 	}
 	if mayWant(refs, hash) && refs.Capabilities.Supports(capability.Shallow) {
-		err = receive(ctx, s, refs, repo, []plumbing.Hash{hash}, 1, log)
+		err = s.receive(ctx, repo, []plumbing.Hash{hash}, 1, log)
 		err = errors.Join(err, s.Close())
 		if err == nil {
 			return repo.has(hash)
@@ -58,7 +75,7 @@ func (c *Client) fetch(ctx context.Context, r *remote, hash plumbing.Hash, repo 
 			return err
 		}
 	}
-	err = receive(ctx, s, refs, repo, tips(refs), 0, log)
+	err = s.receive(ctx, repo, tips(refs), 0, log)
 	if err = errors.Join(err, s.Close()); err != nil {
 		return err
 	}
@@ -91,16 +108,16 @@ func tips(refs *packp.AdvRefs) []plumbing.Hash {
 	return all
 }
 
-// receive fetches objects in one pack. A depth of 0 stands for all history.
-func receive(ctx context.Context, s transport.UploadPackSession, refs *packp.AdvRefs, repo *repository, wants []plumbing.Hash, depth int, log io.Writer) (err error) {
-	req := packp.NewUploadPackRequestFromCapabilities(refs.Capabilities)
+// receive fetches objects in one pack.
+func (s *smartServer) receive(ctx context.Context, repo *repository, wants []plumbing.Hash, depth int, log io.Writer) (err error) {
+	req := packp.NewUploadPackRequestFromCapabilities(s.refs.Capabilities)
 	if depth > 0 {
 		req.Depth = packp.DepthCommits(depth)
 		if err := req.Capabilities.Set(capability.Shallow); err != nil {
 			return err
 		}
 	}
-	if log == nil && refs.Capabilities.Supports(capability.NoProgress) {
+	if log == nil && s.refs.Capabilities.Supports(capability.NoProgress) {
 		if err := req.Capabilities.Set(capability.NoProgress); err != nil {
 			return err
 		}
@@ -142,43 +159,6 @@ func (r *repository) has(hash plumbing.Hash) error {
 		return fmt.Errorf("the repository has no commit %s", hash)
 	}
 	return nil
-}
-
-// findAbbreviated fetches everything to find the only commit or tag whose hash begins with prefix.
-func (c *Client) findAbbreviated(ctx context.Context, r *remote, prefix string) (_ plumbing.Hash, err error) {
-	dir, err := c.opts.State.TempDir("git-")
-	if err != nil {
-		return plumbing.ZeroHash, err
-	}
-	repo := openRepository(dir)
-	s, refs, err := c.connect(ctx, r)
-	if err != nil {
-		return plumbing.ZeroHash, err
-	}
-	err = receive(ctx, s, refs, repo, tips(refs), 0, nil)
-	if err = errors.Join(err, s.Close()); err != nil {
-		return plumbing.ZeroHash, err
-	}
-	var found []plumbing.Hash
-	commits, err := repo.store.IterEncodedObjects(plumbing.CommitObject)
-	if err != nil {
-		return plumbing.ZeroHash, err
-	}
-	err = object.NewCommitIter(repo.store, commits).ForEach(func(o *object.Commit) error {
-		if strings.HasPrefix(o.Hash.String(), prefix) {
-			found = append(found, o.Hash)
-		}
-		return nil
-	})
-	switch {
-	case err != nil:
-		return plumbing.ZeroHash, err
-	case len(found) == 0:
-		return plumbing.ZeroHash, fmt.Errorf("the repository has no branch or tag %s, and no commit that begins so", prefix)
-	case len(found) > 1:
-		return plumbing.ZeroHash, fmt.Errorf("%d commits begin with %s", len(found), prefix)
-	}
-	return found[0], nil
 }
 
 // sourceError says of which repository err is.

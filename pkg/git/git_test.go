@@ -62,19 +62,18 @@ func TestRefs(t *testing.T) {
 		{"side", side, "side", ""},
 		{first, first[:7], "1", ""},
 		{strings.ToUpper(second), "", "2", ""},
-		{first[:7], first, "1", ""}, // no tip of any branch
+		{first[:7], "", "", "does not contain ref"}, // as with BuildKit, which would have to fetch everything
 		{tag, "", "1", ""},
 		{"pull/1/head", "", "lost", ""},
 		{lost, "", "lost", ""}, // only a tip outside of branches and tags
 
-		{"main", first, "", "refs/heads/main has the hash " + second + " instead of " + first},
-		{"annotated", second, "", tag + " (of the commit " + first + ") instead of " + second},
-		{first, second, "", "instead of"},
-		{"nothing", "", "", `no branch or tag "nothing"`},
-		{"abcdef0", "", "", "no commit that begins so"},
+		{"main", first, "", "refs/heads/main has the hash " + second + ", expected checksum to match " + first},
+		{"annotated", second, "", tag + " (of the commit " + first + "), expected checksum to match " + second},
+		{first, second, "", "expected checksum to match"},
+		{"nothing", "", "", `does not contain ref "nothing"`},
 		{strings.Repeat("ab", 20), "", "", "no commit abab"},
 		{strings.Repeat("ab", 32), "", "", "SHA-256"},
-		{"main", "x", "", "not the hash of a commit"},
+		{"main", "x", "", "expected hex commit hash"},
 		{"--upload-pack=x", "", "", "is not a ref"},
 		{"../../x", "", "", "no branch or tag"},
 	} {

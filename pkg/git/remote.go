@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync/atomic"
 
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	gitproto "github.com/go-git/go-git/v5/plumbing/transport/git"
@@ -79,22 +80,38 @@ func (r *remote) endpoint() (*transport.Endpoint, error) {
 	return nil, fmt.Errorf("git repositories are not read over %q, only over https, http, ssh and git", ep.Protocol)
 }
 
-// session connects to the remote.
-func (c *Client) session(r *remote) (transport.UploadPackSession, error) {
+// session connects to the remote; web is there if that is a web server.
+func (c *Client) session(r *remote) (s transport.UploadPackSession, web *webServer, err error) {
 	ep, err := r.endpoint()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	switch ep.Protocol {
 	case "ssh":
 		auth, err := c.sshAuth(r, ep)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		return gitssh.NewClient(nil).NewUploadPackSession(ep, auth)
+		s, err = gitssh.NewClient(nil).NewUploadPackSession(ep, auth)
+		return s, nil, err
 	case "git":
-		return gitproto.DefaultClient.NewUploadPackSession(ep, nil)
+		s, err = gitproto.DefaultClient.NewUploadPackSession(ep, nil)
+		return s, nil, err
 	}
+	if web, err = c.webServer(r); err != nil {
+		return nil, nil, err
+	}
+	s, err = githttp.NewClient(web.client).NewUploadPackSession(ep, nil)
+	return s, web, err
+}
+
+// webServer is the connection to one, with what it lets know about itself.
+type webServer struct {
+	client *http.Client
+	answer *answer
+}
+
+func (c *Client) webServer(r *remote) (*webServer, error) {
 	client := c.opts.Registry.HTTPClient()
 	if r.authorization != "" {
 		u, err := url.Parse(r.url)
@@ -103,7 +120,28 @@ func (c *Client) session(r *remote) (transport.UploadPackSession, error) {
 		}
 		client.Transport = &authorized{inner: client.Transport, scheme: u.Scheme, host: u.Host, value: r.authorization}
 	}
-	return githttp.NewClient(client).NewUploadPackSession(ep, nil)
+	a := &answer{inner: client.Transport}
+	client.Transport = a
+	return &webServer{client: client, answer: a}, nil
+}
+
+// answersAsFiles reports whether the server gave the file with the refs when it was asked for a
+// service: it does not know git, and the repository is files like all others to it.
+func (w *webServer) answersAsFiles() bool { return w.answer.file.Load() }
+
+// answer notes what the server answers to the request for a service.
+type answer struct {
+	inner http.RoundTripper
+	file  atomic.Bool
+}
+
+// RoundTrip implements http.RoundTripper.
+func (a *answer) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := a.inner.RoundTrip(req)
+	if err == nil && res.StatusCode == http.StatusOK && req.URL.Query().Get("service") != "" {
+		a.file.Store(!strings.HasPrefix(res.Header.Get("Content-Type"), "application/x-git-"))
+	}
+	return res, err
 }
 
 // authorized gives credentials to one host and to no other, wherever it redirects to.

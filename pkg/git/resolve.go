@@ -2,7 +2,6 @@ package git
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -13,12 +12,10 @@ import (
 	"github.com/slipway-build/slipway/pkg/op"
 )
 
-// sha1Size and sha256Size are the lengths of hashes in hexadecimal digits; minAbbreviated is the
-// shortest beginning of one that is looked for, as in git.
+// sha1Size and sha256Size are the lengths of hashes in hexadecimal digits.
 const (
-	sha1Size       = 40
-	sha256Size     = 64
-	minAbbreviated = 4
+	sha1Size   = 40
+	sha256Size = 64
 )
 
 func isHex(s string) bool {
@@ -53,10 +50,10 @@ func (c *Client) Commit(ctx context.Context, g *op.Git) (*op.Commit, error) {
 
 func (c *Client) lookUp(ctx context.Context, g *op.Git) (*op.Commit, error) {
 	if !isHex(g.Checksum) {
-		return nil, fmt.Errorf("the checksum %q is not the hash of a commit", g.Checksum)
+		return nil, fmt.Errorf("invalid checksum %q: expected hex commit hash", g.Checksum)
 	}
 	if len(g.Checksum) == sha256Size || len(g.Ref) == sha256Size && isHex(g.Ref) {
-		return nil, errors.New("commits of repositories with SHA-256 as their hash are not supported")
+		return nil, errSHA256
 	}
 	if strings.HasPrefix(g.Ref, "-") {
 		return nil, fmt.Errorf("%q is not a ref", g.Ref)
@@ -71,7 +68,7 @@ func (c *Client) lookUp(ctx context.Context, g *op.Git) (*op.Commit, error) {
 		if found.Peeled != "" {
 			got += " (of the commit " + found.Peeled + ")"
 		}
-		return nil, fmt.Errorf("%s has the hash %s instead of %s", found.Ref, got, g.Checksum)
+		return nil, fmt.Errorf("%s has the hash %s, expected checksum to match %s", found.Ref, got, g.Checksum)
 	}
 	return found, nil
 }
@@ -107,14 +104,7 @@ func (c *Client) lookUpRef(ctx context.Context, g *op.Git) (*op.Commit, error) {
 	if found := choose(refs, g.Ref); found != nil {
 		return found, nil
 	}
-	if len(g.Ref) < minAbbreviated || len(g.Ref) > sha1Size || !isHex(g.Ref) {
-		return nil, fmt.Errorf("the repository has no branch or tag %q", g.Ref)
-	}
-	hash, err := c.findAbbreviated(ctx, r, strings.ToLower(g.Ref))
-	if err != nil {
-		return nil, err
-	}
-	return &op.Commit{Hash: hash.String(), Ref: hash.String()}, nil
+	return nil, fmt.Errorf("the repository does not contain ref %q: no branch or tag is called so", g.Ref)
 }
 
 func isHash(s string) bool { return len(s) == sha1Size && isHex(s) }

@@ -36,6 +36,9 @@ func (s *Step) label() []string {
 			lines = append(lines, more)
 		}
 	}
+	if s.Cache != nil {
+		lines = append(lines, oneLine(s.Cache.String()))
+	}
 	return lines
 }
 

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 
+	"github.com/slipway-build/slipway/pkg/cache"
 	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/op"
 )
@@ -54,8 +55,18 @@ type Step struct {
 	Git      *Repository `json:"git,omitempty"`
 	File     []Action    `json:"file,omitempty"`
 	Exec     *Command    `json:"exec,omitempty"`
+	// Cache is what the caches that were asked have of a step; nil if none was, or the step is none
+	// whose result is kept.
+	Cache *CacheStatus `json:"cache,omitempty"`
 
 	based bool // whether the step goes on from the first of Inputs
+}
+
+// CacheStatus says whether a build would take a step's result from the cache.
+type CacheStatus struct {
+	Cached bool `json:"cached"`
+	// Reason says why not, as far as that is known.
+	Reason string `json:"reason,omitempty"`
 }
 
 // Source is the place of the Dockerfile that a step comes from.
@@ -65,8 +76,9 @@ type Source struct {
 	End   int    `json:"end"`   // last line, inclusive
 }
 
-// New describes the result of the frontend. The same result gives the same graph.
-func New(r *frontend.Result) *Graph {
+// New describes the result of the frontend, and what the cache has of it by the ids of vertices, nil if
+// none was asked. The same result gives the same graph.
+func New(r *frontend.Result, cached map[string]cache.Status) *Graph {
 	g := &Graph{Version: Version, Images: []Image{}, Steps: []Step{}}
 	ids := map[*op.Vertex]int{}
 	for _, p := range r.Platforms {
@@ -75,6 +87,11 @@ func New(r *frontend.Result) *Graph {
 			img.Step = g.add(p.Root.Vertex, ids)
 		}
 		g.Images = append(g.Images, img)
+	}
+	for v, id := range ids {
+		if status, ok := cached[v.ID]; ok {
+			g.Steps[id-1].Cache = &CacheStatus{status.Cached, status.Reason}
+		}
 	}
 	return g
 }

@@ -65,7 +65,7 @@ func result() *frontend.Result {
 
 func TestText(t *testing.T) {
 	var b strings.Builder
-	if err := New(result()).WriteText(&b); err != nil {
+	if err := New(result(), nil).WriteText(&b); err != nil {
 		t.Fatal(err)
 	}
 	want := `linux/amd64
@@ -88,7 +88,7 @@ linux/arm/v7
 
 func TestDOT(t *testing.T) {
 	var b strings.Builder
-	if err := New(result()).WriteDOT(&b); err != nil {
+	if err := New(result(), nil).WriteDOT(&b); err != nil {
 		t.Fatal(err)
 	}
 	want := `digraph build {
@@ -118,7 +118,7 @@ func TestDOT(t *testing.T) {
 
 func TestJSON(t *testing.T) {
 	var b strings.Builder
-	if err := New(result()).WriteJSON(&b); err != nil {
+	if err := New(result(), nil).WriteJSON(&b); err != nil {
 		t.Fatal(err)
 	}
 	for _, hidden := range []string{"do not show", "password"} {
@@ -202,7 +202,7 @@ func TestRemoteSources(t *testing.T) {
 	} {
 		root := edge(&op.Vertex{Op: c.op})
 		c.want.ID, c.want.Inputs = 1, []int{}
-		if got := New(&frontend.Result{Platforms: []frontend.PlatformResult{{Root: &root}}}).Steps[0]; !reflect.DeepEqual(got, c.want) {
+		if got := New(&frontend.Result{Platforms: []frontend.PlatformResult{{Root: &root}}}, nil).Steps[0]; !reflect.DeepEqual(got, c.want) {
 			t.Errorf("got %+v\nwant %+v", got, c.want)
 		}
 	}

@@ -61,7 +61,21 @@ func (t *text) line(id, depth int) {
 		}
 		fmt.Fprintf(t, " <- %s", strings.Join(ids, " "))
 	}
+	if s.Cache != nil {
+		fmt.Fprintf(t, "  [%s]", oneLine(s.Cache.String()))
+	}
 	t.WriteByte('\n')
+}
+
+// String is "cached", or "not cached" with the reason.
+func (c *CacheStatus) String() string {
+	switch {
+	case c.Cached:
+		return "cached"
+	case c.Reason == "":
+		return "not cached"
+	}
+	return "not cached: " + c.Reason
 }
 
 // title is the step in one line: name, platform, place.

@@ -40,7 +40,7 @@ func (a *copyAction) run(ctx context.Context) error {
 		return err
 	}
 	if len(sel) == 0 && !a.AllowEmptyWildcard {
-		return &NotFoundError{cleanPath(a.Src)}
+		return &NotFoundError{Path: cleanPath(a.Src)}
 	}
 	for _, m := range sel {
 		if a.AttemptUnpack {

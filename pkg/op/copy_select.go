@@ -78,7 +78,7 @@ func (sel selection) require(c *Copy) error {
 		})
 	}
 	if len(missing) > 0 {
-		return &NotFoundError{missing[0]}
+		return &NotFoundError{Path: missing[0]}
 	}
 	return nil
 }
@@ -155,7 +155,7 @@ func (p *picker) child(ctx context.Context, ino *inode, name, rel string, inc, e
 // notFound makes the error for a source path of one of lstat.
 func notFound(p string, err error) error {
 	if isNotExist(err) {
-		return &NotFoundError{path.Join("/", p)}
+		return &NotFoundError{Path: path.Join("/", p)}
 	}
 	return err
 }

@@ -29,6 +29,8 @@ type Env struct {
 	AllowInsecure bool
 	// AllowHostNetwork permits RUN --network=host.
 	AllowHostNetwork bool
+	// Fresh is the build's record of emptied caches; without it none is emptied.
+	Fresh *FreshCaches
 	// Now is the one clock value of the build: what operations make is as old
 	// as the build, whatever order they run in.
 	Now time.Time

@@ -25,6 +25,8 @@ type Exec struct {
 	Insecure  bool
 	SecretEnv []SecretEnv
 	Mounts    []ExecMount
+	// FreshCaches asks that cache mounts have nothing from builds before; see Env.Fresh.
+	FreshCaches bool
 	// AbsentDevices are the optional devices that the process goes without.
 	AbsentDevices []string
 	CgroupParent  string
@@ -87,22 +89,27 @@ func (m *ExecMount) byContent() bool {
 // by their content. Addresses in /etc/hosts, proxies, resource limits and the values of
 // secrets are left out.
 func (e *Exec) Key(ctx context.Context, _ *Env, in []Input) (Key, error) {
-	h := newKey("exec").str(e.Platform.String()).
-		strs(e.Args).strs(e.Env).str(e.Cwd).str(e.User).str(e.Hostname).
-		int(int64(e.Network)).bool(e.Insecure).str(e.CgroupParent)
-	h.int(int64(len(e.Hosts)))
+	h := newKey("exec").traced(ctx).
+		part("the platform").str(e.Platform.String()).
+		part("the command").strs(e.Args).
+		part("the environment").strs(e.Env).
+		part("the working directory").str(e.Cwd).
+		part("the user").str(e.User).
+		part("the host name").str(e.Hostname).
+		part("network, security or cgroup").int(int64(e.Network)).bool(e.Insecure).str(e.CgroupParent)
+	h.part("--add-host").int(int64(len(e.Hosts)))
 	for _, host := range e.Hosts {
 		h.str(host.Name)
 	}
-	h.int(int64(len(e.Ulimits)))
+	h.part("--ulimit").int(int64(len(e.Ulimits)))
 	for _, u := range e.Ulimits {
 		h.str(u.Name).int(u.Soft).int(u.Hard)
 	}
-	h.int(int64(len(e.SecretEnv)))
+	h.part("secrets in variables").int(int64(len(e.SecretEnv)))
 	for _, s := range e.SecretEnv {
 		h.str(s.ID).str(s.Name).bool(s.Optional)
 	}
-	h.int(int64(len(e.Mounts)))
+	h.part("the number of mounts").int(int64(len(e.Mounts)))
 	for i := range e.Mounts {
 		if err := e.Mounts[i].addKey(ctx, h, in); err != nil {
 			return Key{}, err
@@ -111,13 +118,21 @@ func (e *Exec) Key(ctx context.Context, _ *Env, in []Input) (Key, error) {
 	return h.sum(), nil
 }
 
+// belowLabel is the part of a key that is the key of the step below.
+const belowLabel = "the step below"
+
 func (m *ExecMount) addKey(ctx context.Context, h *keyHash, in []Input) error {
-	h.int(int64(m.Type)).str(m.Dest).bool(m.ReadOnly).int(int64(m.Output)).
+	h.part("the options of the mount " + m.Dest).int(int64(m.Type)).str(m.Dest).bool(m.ReadOnly).int(int64(m.Output)).
 		str(m.CacheID).int(int64(m.Sharing)).int(m.TmpfsSize).
 		str(m.SecretID).bool(m.Optional).int(int64(m.UID)).int(int64(m.GID)).int(int64(m.Mode))
 	if m.Input < 0 {
 		h.str("none")
 		return nil
+	}
+	if m.isRoot() {
+		h.part(belowLabel)
+	} else {
+		h.part("what is mounted at " + m.Dest)
 	}
 	if m.Input >= len(in) {
 		return fmt.Errorf("mount %s: there is no input %d", m.Dest, m.Input)
@@ -145,10 +160,10 @@ func (m *ExecMount) addKey(ctx context.Context, h *keyHash, in []Input) error {
 // Permitted reports whether whoever starts the build allows what e asks for beyond the usual.
 func (e *Exec) Permitted(env *Env) error {
 	if e.Insecure && !env.AllowInsecure {
-		return errors.New("RUN --security=insecure is not allowed here: whoever starts the build can allow it with --allow security.insecure")
+		return errors.New("entitlement security.insecure is not allowed: RUN --security=insecure needs it, and whoever starts the build can give it with --allow security.insecure")
 	}
 	if e.Network == isolation.NetworkHost && !env.AllowHostNetwork {
-		return errors.New("RUN --network=host is not allowed here: whoever starts the build can allow it with --allow network.host")
+		return errors.New("entitlement network.host is not allowed: RUN --network=host needs it, and whoever starts the build can give it with --allow network.host")
 	}
 	return nil
 }

@@ -17,6 +17,21 @@ import (
 	"github.com/slipway-build/slipway/pkg/tree"
 )
 
+// The directories of caches are objects of this kind in the state directory; before their names, those of their
+// locks have this.
+const (
+	cacheKind = "cachemounts"
+	cacheLock = "cachemount-"
+)
+
+// cacheDirName names one of the directories of a cache.
+func cacheDirName(name string, number int) string {
+	if number == 0 {
+		return name
+	}
+	return fmt.Sprintf("%s-%d", name, number)
+}
+
 // cache is a cache that one RUN mounts, at one place or several.
 type cache struct {
 	mounts  []int // by index into Exec.Mounts
@@ -50,12 +65,17 @@ func (e *Exec) holdCaches(ctx context.Context, env *Env, in []Input) (_ map[int]
 	for _, name := range slices.Sorted(maps.Keys(caches)) {
 		c := caches[name]
 		m := &e.Mounts[c.mounts[0]]
+		if e.FreshCaches && env.Fresh != nil {
+			if err := env.Fresh.empty(env, name, m.Dest); err != nil {
+				return nil, nil, fmt.Errorf("cache mount %s: %w", m.Dest, err)
+			}
+		}
 		held, unlock, err := hold(ctx, env, name, m.Dest, c.sharing)
 		if err != nil {
 			return nil, nil, fmt.Errorf("cache mount %s: %w", m.Dest, err)
 		}
 		unlocks = append(unlocks, unlock)
-		dir, err := m.cacheDir(ctx, env, name, held, in)
+		dir, err := m.cacheDir(ctx, env, name, held, in, !e.FreshCaches)
 		if err != nil {
 			return nil, nil, fmt.Errorf("cache mount %s: %w", m.Dest, err)
 		}
@@ -128,7 +148,7 @@ type CacheMounts interface {
 }
 
 // CacheMountLock is the lock, in the state directory, of the cache of that name.
-func CacheMountLock(name string) string { return "cachemount-" + name }
+func CacheMountLock(name string) string { return cacheLock + name }
 
 func (m *ExecMount) cacheMount(name string) CacheMount {
 	_, id, _ := strings.Cut(m.CacheID, "/") // before it is BUILDKIT_CACHE_MOUNT_NS
@@ -142,10 +162,7 @@ func hold(ctx context.Context, env *Env, name, dest string, sharing CacheSharing
 		try = env.State.TryLockShared
 	}
 	for i := 0; ; i++ {
-		dir = name
-		if i > 0 {
-			dir = fmt.Sprintf("%s-%d", name, i)
-		}
+		dir = cacheDirName(name, i)
 		unlock, err := try(CacheMountLock(dir))
 		if unlock != nil || err != nil {
 			return dir, unlock, err
@@ -165,10 +182,11 @@ func hold(ctx context.Context, env *Env, name, dest string, sharing CacheSharing
 	}
 }
 
-// cacheDir gives the directory held of a cache, with its earlier or first content if it is new.
-func (m *ExecMount) cacheDir(ctx context.Context, env *Env, name, held string, in []Input) (string, error) {
-	return env.State.Tree(ctx, "cachemounts", held, func(ctx context.Context, dir string) error {
-		if env.CacheMounts != nil {
+// cacheDir gives the directory held of a cache; if it is new, with its first content, or with what it had in an
+// earlier build, if that is to be restored.
+func (m *ExecMount) cacheDir(ctx context.Context, env *Env, name, held string, in []Input, restore bool) (string, error) {
+	return env.State.Tree(ctx, cacheKind, held, func(ctx context.Context, dir string) error {
+		if env.CacheMounts != nil && restore {
 			if restored, err := env.CacheMounts.Restore(ctx, m.cacheMount(name), dir); restored || err != nil {
 				return err
 			}

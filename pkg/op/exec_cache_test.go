@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -158,5 +160,61 @@ func TestCacheFromAFileIsRefused(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(env.State.Path() + "/cachemounts"); err != nil || len(entries) > 0 {
 		t.Errorf("the state directory has %v (%v)", entries, err)
+	}
+}
+
+// Without the cache, a build's first RUN finds an empty cache mount, and its others what that one left.
+func TestFreshCaches(t *testing.T) {
+	env := environment(t, nil)
+	leave := func(name string) string {
+		t.Helper()
+		dirs, err := runWith(t.Context(), env, nil, cacheAt("/c", "id", op.CacheShared))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dirs[0], name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return dirs[0]
+	}
+	fresh := func(env *op.Env) (names []string) {
+		t.Helper()
+		b := &backend{during: func(p *isolation.Process) {
+			entries, err := os.ReadDir(p.Mounts[0].HostDir)
+			if err != nil {
+				t.Error(err)
+			}
+			for _, e := range entries {
+				names = append(names, e.Name())
+			}
+		}}
+		e := *env
+		e.Isolation = b
+		x := op.Exec{Mounts: []op.ExecMount{root, cacheAt("/c", "id", op.CacheShared)}, FreshCaches: true}
+		if _, err := x.Run(t.Context(), &e, []op.Input{input(nil, "scratch")}); err != nil {
+			t.Fatal(err)
+		}
+		return names
+	}
+	leave("old")
+	if got := fresh(env); len(got) != 1 {
+		t.Errorf("a build without a record of emptied caches has %q, want what was there", got)
+	}
+	env.Fresh = &op.FreshCaches{}
+	if got := fresh(env); len(got) > 0 {
+		t.Errorf("the first RUN has %q", got)
+	}
+	leave("new")
+	if got := fresh(env); !slices.Equal(got, []string{"new"}) {
+		t.Errorf("the second RUN of the build has %q", got)
+	}
+	// Another build has it, which is no reason to wait or to take it away.
+	var log bytes.Buffer
+	env.Fresh, env.Stderr = &op.FreshCaches{}, &log
+	if _, err := runWith(t.Context(), env, func() { fresh(env) }, cacheAt("/c", "id", op.CacheShared)); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(log.String(), "is not emptied") {
+		t.Errorf("the log has %q", log.String())
 	}
 }

@@ -35,7 +35,7 @@ func (m *ExecMount) mount(ctx context.Context, env *Env, in []Input, cacheDir st
 			return nil, nil
 		}
 		if !ok {
-			return nil, fmt.Errorf("ssh agent %q is required but was not given: add --ssh %s", id, id)
+			return nil, fmt.Errorf("no SSH key %q forwarded: add --ssh %s", id, id)
 		}
 		out.HostSocket = socket
 	case isolation.MountCache:

@@ -181,9 +181,9 @@ func TestExecMounts(t *testing.T) {
 
 func TestExecMissingSecretAndAgent(t *testing.T) {
 	for want, e := range map[string]op.Exec{
-		`secret s: not found`:       {Mounts: []op.ExecMount{root, {Type: isolation.MountSecret, Dest: "/s", Input: -1, SecretID: "s"}}},
-		`ssh agent "a" is required`: {Mounts: []op.ExecMount{root, {Type: isolation.MountSSH, Dest: "/a", Input: -1, SecretID: "a"}}},
-		`secret e: not found`:       {Mounts: []op.ExecMount{root}, SecretEnv: []op.SecretEnv{{ID: "e", Name: "E"}}},
+		`secret s: not found`: {Mounts: []op.ExecMount{root, {Type: isolation.MountSecret, Dest: "/s", Input: -1, SecretID: "s"}}},
+		`no SSH key "a"`:      {Mounts: []op.ExecMount{root, {Type: isolation.MountSSH, Dest: "/a", Input: -1, SecretID: "a"}}},
+		`secret e: not found`: {Mounts: []op.ExecMount{root}, SecretEnv: []op.SecretEnv{{ID: "e", Name: "E"}}},
 	} {
 		b := &backend{}
 		_, err := e.Run(t.Context(), environment(t, b), []op.Input{input(nil, "scratch")})

@@ -25,11 +25,11 @@ func (f *File) Key(ctx context.Context, env *Env, in []Input) (Key, error) {
 	if _, err := r.plan(); err != nil {
 		return Key{}, err
 	}
-	k := &fileKey{keyHash: newKey("file"), run: r}
+	k := &fileKey{keyHash: newKey("file").traced(ctx), run: r}
 	if err := k.inputs(ctx); err != nil {
 		return Key{}, err
 	}
-	k.int(int64(len(f.Actions)))
+	k.part("the instruction").int(int64(len(f.Actions)))
 	for i := range f.Actions {
 		if err := k.action(ctx, &f.Actions[i]); err != nil {
 			return Key{}, err
@@ -46,11 +46,13 @@ type fileKey struct {
 
 // inputs adds the keys of the inputs that are changed.
 func (k *fileKey) inputs(ctx context.Context) error {
-	k.int(int64(len(k.run.in)))
+	k.part(belowLabel).int(int64(len(k.run.in)))
 	for i, in := range k.run.in {
-		k.bool(k.run.byContent(i))
-		if k.run.byContent(i) {
+		if k.bool(k.run.byContent(i)); k.run.byContent(i) {
 			continue
+		}
+		if k.run.onlyRead(i) {
+			k.part("where it is copied from")
 		}
 		key, err := in.Key(ctx)
 		if err != nil {
@@ -62,7 +64,7 @@ func (k *fileKey) inputs(ctx context.Context) error {
 }
 
 func (k *fileKey) action(ctx context.Context, a *FileAction) error {
-	k.int(int64(a.Input)).int(int64(a.Secondary)).int(int64(a.Output))
+	k.part("the instruction").int(int64(a.Input)).int(int64(a.Secondary)).int(int64(a.Output))
 	if err := k.owner(ctx, a.owner()); err != nil {
 		return err
 	}
@@ -126,7 +128,7 @@ func (k *fileKey) copy(ctx context.Context, c *Copy, from int) error {
 		strs(c.Include).strs(c.Exclude).strs(c.RequiredPaths)
 	k.time(c.Timestamp)
 	if !k.run.byContent(from) {
-		k.str(c.Src)
+		k.part("what is copied from").str(c.Src)
 		return nil
 	}
 	src, err := k.run.input(ctx, from)
@@ -135,9 +137,9 @@ func (k *fileKey) copy(ctx context.Context, c *Copy, from int) error {
 	}
 	sel, err := selectSources(ctx, src, c)
 	if err != nil {
-		return err
+		return k.run.missingIn(from, err)
 	}
-	k.int(int64(len(sel)))
+	k.part("which files are copied").int(int64(len(sel)))
 	for _, m := range sel {
 		if err := k.match(ctx, src, c, m); err != nil {
 			return err
@@ -151,7 +153,7 @@ func (k *fileKey) match(ctx context.Context, src *draft, c *Copy, m match) error
 	if m.root.ino.isDir() && c.DirCopyContents {
 		base = "" // the copy does not get it
 	}
-	k.str(base)
+	k.part("the content of " + m.path).str(base)
 	option := tree.DigestOption(0)
 	if c.Owner != nil {
 		option = tree.IgnoreOwner // the copy gives another

@@ -13,11 +13,19 @@ import (
 const maxLinks = 255
 
 // NotFoundError says that a source path does not exist. It matches fs.ErrNotExist and
-// reads as BuildKit's does.
-type NotFoundError struct{ Path string }
+// reads as BuildKit's does, by which people look for it.
+type NotFoundError struct {
+	Path string
+	In   string // what it was looked for in, as Input.Name; "" if that has no name
+}
 
 // Error implements error.
-func (e *NotFoundError) Error() string { return fmt.Sprintf("%q: not found", e.Path) }
+func (e *NotFoundError) Error() string {
+	if e.In == "" {
+		return fmt.Sprintf("%q: not found", e.Path)
+	}
+	return fmt.Sprintf("failed to compute cache key: failed to calculate checksum of ref %s: %q: not found", e.In, e.Path)
+}
 
 // Is implements errors.Is.
 func (e *NotFoundError) Is(target error) bool { return target == fs.ErrNotExist }

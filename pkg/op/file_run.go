@@ -2,6 +2,7 @@ package op
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -198,13 +199,22 @@ func (r *fileRun) run(ctx context.Context, a *FileAction) (*fileResult, error) {
 			return nil, err
 		}
 		c := copyAction{Copy: a.Copy, env: r.env, src: src, dst: d, own: own, summed: r.onlyRead(a.Secondary)}
-		return target, c.run(ctx)
+		return target, r.missingIn(a.Secondary, c.run(ctx))
 	case a.Mkdir != nil:
 		return target, a.Mkdir.apply(d, own)
 	case a.Mkfile != nil:
 		return target, a.Mkfile.apply(d, own)
 	}
 	return nil, fmt.Errorf("file action of no known type")
+}
+
+// missingIn adds to a NotFoundError which input, if it is one, lacks the path.
+func (r *fileRun) missingIn(index int, err error) error {
+	var missing *NotFoundError
+	if errors.As(err, &missing) && index >= 0 && index < len(r.in) {
+		missing.In = r.in[index].Name
+	}
+	return err
 }
 
 // onlyRead reports whether an index is that of an input that no action changes: its content, not

@@ -12,19 +12,30 @@ const keyVersion = 1
 
 // keyHash computes a cache key from framed fields: every field is written with its length or in
 // a fixed width, so that no two different sequences of fields hash alike.
-type keyHash struct{ h hash.Hash }
+type keyHash struct {
+	h     hash.Hash
+	trace *Trace // nil for none
+}
 
 // newKey starts the key of an operation of the given kind.
 func newKey(kind string) *keyHash {
-	k := &keyHash{sha256.New()}
+	k := &keyHash{h: sha256.New()}
 	return k.str("slipway key").int(keyVersion).str(kind)
 }
 
 func (k *keyHash) int(n int64) *keyHash {
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], uint64(n))
-	k.h.Write(b[:]) // hash.Hash never fails
+	k.write(b[:])
 	return k
+}
+
+// write never fails, as no hash.Hash does.
+func (k *keyHash) write(b []byte) {
+	k.h.Write(b)
+	if k.trace != nil && k.trace.hash != nil {
+		k.trace.hash.Write(b)
+	}
 }
 
 func (k *keyHash) bool(b bool) *keyHash {
@@ -36,7 +47,7 @@ func (k *keyHash) bool(b bool) *keyHash {
 
 func (k *keyHash) bytes(b []byte) *keyHash {
 	k.int(int64(len(b)))
-	k.h.Write(b)
+	k.write(b)
 	return k
 }
 
@@ -52,11 +63,14 @@ func (k *keyHash) strs(ss []string) *keyHash {
 
 // key adds the key of an input or the digest of content.
 func (k *keyHash) key(in Key) *keyHash {
-	k.h.Write(in[:])
+	k.write(in[:])
 	return k
 }
 
-func (k *keyHash) sum() Key { return Key(k.h.Sum(nil)) }
+func (k *keyHash) sum() Key {
+	k.part("")
+	return Key(k.h.Sum(nil))
+}
 
 // OutputKey is the key of an operation's output beyond the first, which has the key of the
 // operation itself.

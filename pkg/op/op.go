@@ -4,6 +4,7 @@ package op
 
 import (
 	"context"
+	"strings"
 
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
@@ -29,6 +30,8 @@ type Key = layer.Sum
 // Input is the result of another operation that an operation builds upon.
 type Input struct {
 	Tree *tree.Tree
+	// Name is one word that tells the user which it is, as Vertex.Ref; it may be empty.
+	Name string
 	// Key is the key of the input's own operation, computed when first asked for.
 	Key func(ctx context.Context) (Key, error)
 	// ByKey has the input count in keys by its own key where otherwise its content does, which
@@ -54,6 +57,23 @@ type Vertex struct {
 	NoCache bool
 	// Locations are the places of the Dockerfile that asked for this operation.
 	Locations []Location
+}
+
+// Ref is one word for what the vertex makes: the name of a local source, the stage that it belongs to, or
+// what its name ends with.
+func (v *Vertex) Ref() string {
+	if l, ok := v.Op.(*Local); ok {
+		return l.Name
+	}
+	if step, _, ok := strings.Cut(strings.TrimPrefix(v.Name, "["), "] "); ok {
+		if words := strings.Fields(step); len(words) > 1 {
+			return words[len(words)-2] // "linux/arm64 build 2/6"
+		}
+	}
+	if words := strings.Fields(v.Name); len(words) > 0 {
+		return words[len(words)-1]
+	}
+	return ""
 }
 
 // Edge names one output of a vertex.

@@ -113,7 +113,7 @@ func (s *Solver) inputs(v *op.Vertex) ([]op.Input, error) {
 		}
 		s.wg.Go(func() {
 			t, err := n.output(s.ctx, e.Output)
-			results <- result{i, op.Input{Tree: t, Key: n.outputKey(e.Output)}, err}
+			results <- result{i, op.Input{Tree: t, Name: e.Vertex.Ref(), Key: n.outputKey(e.Output)}, err}
 		})
 	}
 	in := make([]op.Input, len(v.Inputs))

@@ -39,7 +39,9 @@ func made(t *testing.T, d *state.Dir, kind, name string, size int) {
 			_, err := f.Write(content)
 			return err
 		})
-		defer f.Close()
+		if err == nil {
+			err = f.Close()
+		}
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +132,7 @@ func TestPruneBesideBuilds(t *testing.T) {
 			default:
 			}
 			d := open(t, path)
-			gone, _, err := d.Prune(t.Context(), state.PruneOptions{Kinds: []string{"unpacked", "blobs"}, MaxAge: time.Nanosecond})
+			gone, _, err := d.Prune(t.Context(), state.PruneOptions{Kinds: []string{"unpacked", "blobs", "tars"}, MaxAge: time.Nanosecond})
 			removed += len(gone)
 			closeDir(t, d)
 			if err != nil {
@@ -165,11 +167,20 @@ func useBesidePrune(t *testing.T, b *state.Dir, name string) {
 		if _, err := os.Stat(filepath.Join(b.Path(), "unpacked", name, "file")); err != nil {
 			t.Errorf("what a running build has was removed: %v", err)
 		}
-		f, err := b.Lookup("blobs", name)
-		if err != nil {
-			t.Errorf("what a running build has was removed: %v", err)
-			continue
+		tmp, err := b.TempFile()
+		if err == nil {
+			err = errors.Join(b.Publish("tars", name, tmp), tmp.Close())
 		}
-		_ = f.Close() // only its being there counts
+		if err != nil {
+			t.Error(err)
+		}
+		for _, kind := range []string{"blobs", "tars"} {
+			f, err := b.Lookup(kind, name)
+			if err != nil {
+				t.Errorf("what a running build has was removed: %v", err)
+				continue
+			}
+			_ = f.Close() // only its being there counts
+		}
 	}
 }

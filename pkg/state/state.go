@@ -90,6 +90,12 @@ func (d *Dir) Publish(kind, name string, f *os.File) error {
 	if err != nil {
 		return err
 	}
+	// Not while an unused object of that name is being removed, which this one would be taken for.
+	unlock, err := d.await(context.Background(), useLock, unix.LOCK_SH)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if err := os.Rename(f.Name(), p); err != nil {
 		return fmt.Errorf("state directory: keeping %s/%s: %w", kind, name, err)
 	}

@@ -1,4 +1,4 @@
-package cachetest
+package stores
 
 import (
 	"bytes"
@@ -48,7 +48,7 @@ func azurite(t *testing.T) (node, script string) {
 		t.Fatal(err)
 	}
 	// What is half installed is not found: the directory gets its name last.
-	scratch, err := os.MkdirTemp(filepath.Dir(dir), "azurite-")
+	scratch, err := os.MkdirTemp(filepath.Dir(dir), "azurite-") //nolint:usetesting // it gets the name of dir, beside it
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,3 +1,3 @@
-// Package cachetest runs the cache's stores against servers that speak the protocols of the clouds, on loopback. It is a
+// Package stores runs the cache's stores against servers that speak the protocols of the clouds, on loopback. It is a
 // module of its own, so that these servers are no dependencies of Slipway.
-package cachetest
+package stores

@@ -26,7 +26,28 @@ const (
 	// skips is for tests that end before their end, at least on some machines. What comes before that is
 	// run; they may also pass.
 	skips kind = "skips"
+	// depends is for tests whose outcome is the machine's.
+	depends kind = "depends"
 )
+
+// total prints how many tests of a suite ended how, if any were run.
+func total(w io.Writer, suite string, counts map[string]int) {
+	all := 0
+	for _, n := range counts {
+		all += n
+	}
+	if all == 0 {
+		return
+	}
+	fmt.Fprintf(w, "%s, %d tests:", suite, all)
+	for _, column := range slices.Sorted(maps.Keys(counts)) {
+		fmt.Fprintf(w, " %d %s", counts[column], column)
+	}
+	fmt.Fprintln(w)
+}
+
+// mayFail reports whether failing is as expected.
+func (e expectation) mayFail() bool { return e.kind == fails || e.kind == depends }
 
 type expectationList map[string]expectation
 
@@ -52,7 +73,7 @@ func parseExpectations(text, isolation string) (expectationList, error) {
 		}
 		name, reason := fields[0], strings.Join(fields[2:], " ")
 		how, only, limited := strings.Cut(fields[1], "@")
-		if !slices.Contains([]kind{fails, inapplicable, skips}, kind(how)) {
+		if !slices.Contains([]kind{fails, inapplicable, skips, depends}, kind(how)) {
 			return nil, fmt.Errorf("%q: there is no kind %q", line, how)
 		}
 		if limited && only != isolation {
@@ -77,20 +98,25 @@ func (l expectationList) notApplicable() string {
 	return b.String()
 }
 
-// report prints the table. Its error lists what is not as expected; that a listed test does not exist
-// counts only if all were run.
-func report(w io.Writer, outcomes map[string]outcome, expected expectationList, all bool) error {
+// report prints the table, and before it what tests printed that should not have failed. Its error lists
+// what is not as expected; that a listed test does not exist counts only if all were run.
+func report(w io.Writer, outcomes map[string]outcome, printed transcript, expected expectationList, all bool) error {
+	for _, name := range slices.Sorted(maps.Keys(outcomes)) {
+		if outcomes[name] == failed && !expected[name].mayFail() {
+			fmt.Fprintf(w, "##### %s\n%s\n", name, printed[name])
+		}
+	}
 	var surprises []string
-	count := map[string]int{}
+	counts := map[string]map[string]int{"": {}, clientPrefix: {}}
 	for _, name := range slices.Sorted(maps.Keys(outcomes)) {
 		e := expected[name]
 		column, reason := string(outcomes[name]), e.reason
 		switch o := outcomes[name]; {
 		case o == skipped && e.kind == inapplicable:
 			column = "not applicable"
-		case o == skipped && e.kind != skips:
+		case o == skipped && e.kind != skips && e.kind != depends:
 			surprises = append(surprises, name+" skips itself: list it as skips, with the reason")
-		case o == failed && e.kind != fails:
+		case o == failed && !e.mayFail():
 			surprises = append(surprises, name+" fails")
 			reason = "NOT EXPECTED " + reason
 		case o == passed && e.kind == fails:
@@ -99,7 +125,11 @@ func report(w io.Writer, outcomes map[string]outcome, expected expectationList, 
 		case o == passed:
 			reason = ""
 		}
-		count[column]++
+		suite := ""
+		if strings.HasPrefix(name, clientPrefix) {
+			suite = clientPrefix
+		}
+		counts[suite][column]++
 		fmt.Fprintf(w, "%-60s %-14s %s\n", name, column, reason)
 	}
 	if all {
@@ -109,11 +139,9 @@ func report(w io.Writer, outcomes map[string]outcome, expected expectationList, 
 			}
 		}
 	}
-	fmt.Fprintf(w, "\n%d tests:", len(outcomes))
-	for _, column := range slices.Sorted(maps.Keys(count)) {
-		fmt.Fprintf(w, " %d %s", count[column], column)
-	}
 	fmt.Fprintln(w)
+	total(w, "Dockerfile frontend", counts[""])
+	total(w, "client, in LLB", counts[clientPrefix])
 	if len(surprises) > 0 {
 		return fmt.Errorf("not as %s has it:\n  %s", expectations, strings.Join(surprises, "\n  "))
 	}

@@ -22,12 +22,24 @@ func shims() map[string]string {
 		buildkit + "/util/testutil/workers":           shim + "workers",
 		buildkit + "/session/secrets/secretsprovider": shim + "secretsprovider",
 		buildkit + "/session/sshforward/sshprovider":  shim + "sshprovider",
+		"github.com/containerd/containerd/v2/client":  shim + "containerd",
 		buildkit + "/session/upload/uploadprovider":   shim + "uploadprovider",
 	}
 }
 
-// generate writes the tests of BuildKit's Dockerfile frontend into dir, which it empties first.
+// generate writes all tests into directories below dir, which it empties first.
 func generate(ctx context.Context, dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := generateDockerfile(ctx, filepath.Join(dir, "dockerfile")); err != nil {
+		return err
+	}
+	return generateClient(ctx, filepath.Join(dir, "client"))
+}
+
+// generateDockerfile writes the tests of BuildKit's Dockerfile frontend into dir, which must not exist.
+func generateDockerfile(ctx context.Context, dir string) error {
 	source, err := moduleDir(ctx, buildkit)
 	if err != nil {
 		return err
@@ -38,9 +50,6 @@ func generate(ctx context.Context, dir string) error {
 	}
 	if len(files) == 0 {
 		return fmt.Errorf("%s has no tests of the Dockerfile frontend", source)
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err

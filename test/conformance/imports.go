@@ -2,13 +2,13 @@ package main
 
 // What the generated tests import, so that go.mod is the same whether they are there or not.
 import (
-	_ "github.com/containerd/containerd/v2/client"
 	_ "github.com/containerd/containerd/v2/core/content"
 	_ "github.com/containerd/containerd/v2/core/content/proxy"
 	_ "github.com/containerd/containerd/v2/core/snapshots"
 	_ "github.com/containerd/containerd/v2/pkg/namespaces"
 	_ "github.com/containerd/containerd/v2/plugins/content/local"
 	_ "github.com/containerd/continuity/fs/fstest"
+	_ "github.com/containerd/errdefs"
 	_ "github.com/containerd/platforms"
 	_ "github.com/in-toto/in-toto-golang/in_toto"
 	_ "github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/v1"
@@ -34,6 +34,7 @@ import (
 	_ "github.com/moby/buildkit/sourcepolicy/pb"
 	_ "github.com/moby/buildkit/util/contentutil"
 	_ "github.com/moby/buildkit/util/entitlements"
+	_ "github.com/moby/buildkit/util/gitutil/gitobject"
 	_ "github.com/moby/buildkit/util/grpcerrors"
 	_ "github.com/moby/buildkit/util/iohelper"
 	_ "github.com/moby/buildkit/util/stack"

@@ -15,7 +15,9 @@ import (
 	"github.com/slipway-build/slipway/internal/testbin"
 	"github.com/slipway-build/slipway/test/conformance/mirror"
 	"github.com/slipway-build/slipway/test/conformance/shim/client"
+	"github.com/slipway-build/slipway/test/conformance/shim/hub"
 	"github.com/slipway-build/slipway/test/conformance/shim/integration"
+	"github.com/slipway-build/slipway/test/pod"
 )
 
 // Where things are, relative to this directory, in which the command is to be run.
@@ -23,6 +25,9 @@ const (
 	generated    = "generated"
 	expectations = "expected.txt"
 )
+
+// inPlace is the backend that needs a container for itself.
+const inPlace = "inplace"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -35,7 +40,7 @@ func main() {
 
 func run(ctx context.Context) error {
 	only := flag.String("run", "", "run only the tests whose names match this regular expression, as go test does")
-	isolation := flag.String("isolation", "namespace", "the isolation backend; inplace only in a container made for it, whose root it takes")
+	isolation := flag.String("isolation", "namespace", "the isolation backend; inplace, which takes the root, in containers shaped like pods")
 	log := flag.String("log", "", "write what the tests print to this `FILE`")
 	flag.Parse()
 
@@ -46,41 +51,48 @@ func run(ctx context.Context) error {
 	if err := generate(ctx, generated); err != nil {
 		return err
 	}
-	env, cleanUp, err := prepare(ctx, *isolation)
+	dir, err := os.MkdirTemp("", "conformance-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	// Whatever the tests make is below, so that it can be given to a container.
+	if err := os.Setenv("TMPDIR", dir); err != nil {
+		return err
+	}
+	env, cleanUp, err := prepare(ctx, dir, *isolation)
 	if err != nil {
 		return err
 	}
 	defer cleanUp()
 	skips := expected.notApplicable()
-	outcomes, output, err := runTests(ctx, *only, append(env, integration.SkipEnv+"="+skips))
+	outcomes, printed, err := runTests(ctx, *only, append(env, integration.SkipEnv+"="+skips))
 	if *log != "" {
-		err = errors.Join(err, os.WriteFile(*log, []byte(output), 0o644))
+		err = errors.Join(err, os.WriteFile(*log, []byte(printed.String()), 0o644))
 	}
 	if err != nil {
 		return err
 	}
-	return report(os.Stdout, outcomes, expected, *only == "")
+	return report(os.Stdout, outcomes, printed, expected, *only == "")
 }
 
-// prepare compiles what the tests run, starts the mirror, and gives the environment that tells of both.
-func prepare(ctx context.Context, isolation string) (env []string, cleanUp func(), err error) {
-	dir, err := os.MkdirTemp("", "conformance-bin-")
-	if err != nil {
-		return nil, nil, err
-	}
-	cleanUp = func() { os.RemoveAll(dir) }
-	defer func() {
-		if err != nil {
-			cleanUp()
-		}
-	}()
+// prepare compiles what the tests run into dir, starts the mirror, and gives the environment that tells of both.
+func prepare(ctx context.Context, dir, isolation string) (env []string, cleanUp func(), err error) {
 	binary, err := testbin.Build(ctx, dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	buildctl := filepath.Join(dir, "buildctl")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", buildctl, "./buildctl").CombinedOutput(); err != nil {
-		return nil, nil, fmt.Errorf("compiling buildctl: %w\n%s", err, out)
+	for _, program := range []string{"buildctl", "llb"} {
+		out, err := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, program), "./"+program).CombinedOutput()
+		if err != nil {
+			return nil, nil, fmt.Errorf("compiling %s: %w\n%s", program, err, out)
+		}
+	}
+	rootfs := ""
+	if isolation == inPlace {
+		if rootfs, err = pod.Rootfs(ctx, "slipway"); err != nil {
+			return nil, nil, err
+		}
 	}
 	m, err := mirror.Start(ctx, dir)
 	if err != nil {
@@ -90,41 +102,42 @@ func prepare(ctx context.Context, isolation string) (env []string, cleanUp func(
 		if err := m.Close(); err != nil {
 			fmt.Fprintf(os.Stderr, "conformance: closing the mirror: %v\n", err)
 		}
-		os.RemoveAll(dir)
 	}
 	return []string{
+		client.RootfsEnv + "=" + rootfs,
 		client.BinaryEnv + "=" + binary,
 		client.IsolationEnv + "=" + isolation,
-		client.ProxyEnv + "=" + m.Proxy(),
-		client.CertificateEnv + "=" + m.Certificate(),
-		integration.BuildctlEnv + "=" + buildctl,
+		hub.ProxyEnv + "=" + m.Proxy(),
+		hub.CertificateEnv + "=" + m.Certificate(),
+		integration.BuildctlEnv + "=" + filepath.Join(dir, "buildctl"),
+		client.LLBEnv + "=" + filepath.Join(dir, "llb"),
 		"BUILDKIT_RUN_NETWORK_INTEGRATION_TESTS=1", // without it, they skip themselves
 	}, cleanUp, nil
 }
 
 // runTests runs the generated tests and gives the outcome of each, and what all of them printed.
-func runTests(ctx context.Context, only string, env []string) (map[string]outcome, string, error) {
+func runTests(ctx context.Context, only string, env []string) (map[string]outcome, transcript, error) {
 	// Slashes would separate the names of subtests.
-	args := []string{"test", "-json", "-count=1", "-timeout=60m", "-parallel=4", "-run", "^TestIntegration$/(" + only + ")"}
-	cmd := exec.CommandContext(ctx, "go", append(args, "./"+generated)...)
+	args := []string{"test", "-json", "-count=1", "-timeout=60m", "-p=1", "-parallel=4", "-run", "^TestIntegration$/(" + only + ")"}
+	cmd := exec.CommandContext(ctx, "go", append(args, "./"+generated+"/dockerfile", "./"+generated+"/client")...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
 	if err := cmd.Start(); err != nil {
-		return nil, "", err
+		return nil, nil, err
 	}
-	outcomes, output, err := readOutcomes(stdout)
+	outcomes, printed, err := readOutcomes(stdout)
 	waited := cmd.Wait() // an error whenever a test fails
 	if err != nil {
-		return nil, output, err
+		return nil, printed, err
 	}
 	if len(outcomes) == 0 {
-		return nil, output, fmt.Errorf("no test ran: %w\n%s%s", waited, stderr.String(), output)
+		return nil, printed, fmt.Errorf("no test ran: %w\n%s%s", waited, stderr.String(), printed[""])
 	}
-	return outcomes, output, ctx.Err()
+	return outcomes, printed, ctx.Err()
 }

@@ -54,6 +54,19 @@ func TestReadOutcomes(t *testing.T) {
 	}
 }
 
+// The two suites have tests of the same name.
+func TestOutcomesOfTwoSuites(t *testing.T) {
+	const test = `"Test":"TestIntegration/TestA/worker=slipway","Output":"x"}` + "\n"
+	got, printed, err := readOutcomes(strings.NewReader(
+		`{"Action":"pass","Package":"x/generated/dockerfile",` + test + `{"Action":"fail","Package":"x/generated/client",` + test))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got["TestA"] != passed || got["client.TestA"] != failed || printed["client.TestA"] != "x" {
+		t.Errorf("got %v, %v", got, printed)
+	}
+}
+
 func TestReport(t *testing.T) {
 	for name, c := range map[string]struct {
 		outcome  outcome
@@ -68,6 +81,8 @@ func TestReport(t *testing.T) {
 		"not applicable":            {skipped, "TestA n/a for a reason", ""},
 		"skips":                     {skipped, "TestA skips for a reason", ""},
 		"skips here only":           {passed, "TestA skips for a reason", ""},
+		"fails for the machine":     {failed, "TestA depends on something", ""},
+		"passes by the machine":     {passed, "TestA depends on something", ""},
 		"fails before it skips":     {failed, "TestA skips for a reason", "TestA fails"},
 		"skips and is not listed":   {skipped, "", "TestA skips itself"},
 		"listed and does not exist": {passed, "TestB fails for a reason", "TestB is listed"},
@@ -77,14 +92,17 @@ func TestReport(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out strings.Builder
-		err = report(&out, map[string]outcome{"TestA": c.outcome}, list, true)
+		err = report(&out, map[string]outcome{"TestA": c.outcome}, transcript{"TestA": "what it printed"}, list, true)
 		switch {
 		case c.surprise == "" && err != nil:
 			t.Errorf("%s: %v", name, err)
 		case c.surprise != "" && (err == nil || !strings.Contains(err.Error(), c.surprise)):
 			t.Errorf("%s: error %v, want %q", name, err, c.surprise)
 		}
-		if !strings.Contains(out.String(), "1 tests: 1 ") {
+		if unexpected := strings.HasSuffix(c.surprise, " fails"); unexpected != strings.Contains(out.String(), "what it printed") {
+			t.Errorf("%s: what it printed should be there: %v; got\n%s", name, unexpected, out.String())
+		}
+		if !strings.Contains(out.String(), ", 1 tests: 1 ") {
 			t.Errorf("%s: no totals in\n%s", name, out.String())
 		}
 	}

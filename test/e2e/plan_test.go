@@ -143,9 +143,9 @@ COPY --from=build /out /
 		len(outline.Secrets) != 1 || !outline.Secrets[0].Required || len(outline.SSH) != 1 {
 		t.Errorf("outline %s", o.stdout)
 	}
-	for _, args := range [][]string{{"--outline", "--target", "build"}, {"--targets"}} {
+	for _, args := range [][]string{{"--outline", "--target", "build"}, {"--targets"}, {"--requests"}} {
 		o := mustSlipway(t, context, append([]string{"plan"}, args...)...)
-		if want := map[string]string{"--outline": "SECRET   REQUIRED\nkey      true", "--targets": "build           makes it\nfinal (default)"}[args[0]]; !strings.Contains(o.stdout, want) {
+		if want := map[string]string{"--outline": "SECRET   REQUIRED\nkey      true", "--targets": "build           makes it\nfinal (default)", "--requests": "subrequests.describe 1.0.0"}[args[0]]; !strings.Contains(o.stdout, want) {
 			t.Errorf("%s gave\n%s\nwant %q in it", args[0], o.stdout, want)
 		}
 	}
@@ -179,7 +179,7 @@ func TestLint(t *testing.T) {
 		"URL":         {"FROM " + base + " as x\n", nil, 1, "WARNING: FromAsCasing - https://docs.docker.com/go/dockerfile/rule/from-as-casing/", ""},
 		"skipped":     {"# check=skip=FromAsCasing\nFROM " + base + " as x\n", nil, 0, "", ""},
 		"by argument": {"FROM " + base + " as x\n", []string{"--build-arg", "BUILDKIT_DOCKERFILE_CHECK=skip=all"}, 0, "", ""},
-		"syntax":      {"FROM scratch\nRUM x\n", nil, 1, "", "Dockerfile:2: unknown instruction: RUM (did you mean RUN?)"},
+		"syntax":      {"FROM scratch\nRUM x\n", nil, 1, "", "Dockerfile:2: dockerfile parse error on line 2: unknown instruction: RUM (did you mean RUN?)"},
 		"registry":    {"FROM 127.0.0.1:9/base\n", nil, 75, "", "try again later"},
 		"format":      {"FROM scratch\n", []string{"--format", "dot"}, 2, "", "not one of text, json"},
 	} {

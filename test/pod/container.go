@@ -106,7 +106,11 @@ func (c *container) run(spec *Spec, stdout, stderr *buffer) (Result, error) {
 	if err := c.write(config); err != nil {
 		return Result{}, fmt.Errorf("writing the container's specification: %w", err)
 	}
-	result, err := c.execute(spec.Stdin, stdout, stderr)
+	var errors io.Writer = stderr
+	if spec.Stderr != nil {
+		errors = io.MultiWriter(stderr, spec.Stderr)
+	}
+	result, err := c.execute(spec.Stdin, stdout, errors)
 	if err != nil {
 		return Result{}, err
 	}

@@ -34,6 +34,8 @@ type Spec struct {
 	Volumes []Volume
 	// Stdin is the standard input, empty if nil.
 	Stdin io.Reader
+	// Stderr gets what the container writes to its standard error, as it comes; nil for nobody.
+	Stderr io.Writer
 	// Timeout ends the test when the container runs longer; 2 minutes if 0.
 	Timeout time.Duration
 	// Memory is resources.limits.memory in bytes, 0 for no limit.

@@ -80,7 +80,7 @@ func TestRefused(t *testing.T) {
 		"type=":                "the type is none of",
 		"type=redis,host=x":    "the type is none of registry, local, s3, gcs, azblob",
 		"type=gha":             "GitHub Actions is not supported: use a registry such as ghcr.io",
-		"type=inline":          "does not write its cache into images",
+		"type=inline":          "there is no cache inside images",
 		"type=registry":        `attribute "ref" is missing`,
 		"type=registry,ref=a/b,registry.insecure=true": "use --insecure-registry",
 		"type=registry,ref=a/b,ref=c/d":                `attribute "ref" is given twice`,

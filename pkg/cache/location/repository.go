@@ -45,7 +45,7 @@ func refuseBuildKit(ctx context.Context, r *registry.Repository, tag string) err
 	defer cancel()
 	raw, err := r.Manifest(ctx, tag)
 	if err != nil {
-		return nil //nolint:nilerr // see above
+		return nil
 	}
 	type descriptor struct {
 		MediaType types.MediaType `json:"mediaType"`

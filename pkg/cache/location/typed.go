@@ -120,7 +120,7 @@ func openType(ctx context.Context, kind string, a attributes, o Options) (cache.
 		}
 		return store(bucket.Open(ctx, u))
 	case "inline":
-		return nil, errors.New("Slipway does not write its cache into images: an image's layers do not say what their steps read; use type=registry")
+		return nil, errors.New("there is no cache inside images: an image's layers do not say what their steps read; use type=registry")
 	case "gha":
 		return nil, errors.New("the cache service of GitHub Actions is not supported: use a registry such as ghcr.io, or actions/cache around type=local")
 	}

@@ -4,12 +4,18 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -27,6 +33,12 @@ func pushAll(ctx context.Context, host string) error {
 	if err != nil {
 		return err
 	}
+	alpine := alpineFiles()
+	git, err := programs(ctx, "git")
+	if err != nil {
+		return err
+	}
+	maps.Copy(alpine, git)
 	for _, s := range []struct {
 		tag   string
 		cmd   []string
@@ -35,7 +47,7 @@ func pushAll(ctx context.Context, host string) error {
 		{"library/busybox:latest", []string{"sh"}, busyboxFiles()},
 		{"library/busybox:stable", []string{"sh"}, busyboxFiles()},
 		{"library/busybox:stable-musl", []string{"sh"}, busyboxFiles()},
-		{"library/alpine:latest", []string{"/bin/sh"}, alpineFiles()},
+		{"library/alpine:latest", []string{"/bin/sh"}, alpine},
 		{"amd64/debian:bullseye-20230109-slim", []string{"bash"}, alpineFiles()},
 	} {
 		image, err := standIn(base, s.cmd, s.files)
@@ -53,27 +65,49 @@ func pushAll(ctx context.Context, host string) error {
 	return nil
 }
 
-// standIn is base with files on top; they share one layer, as in the image that it stands for.
+// standIn is base with files on top, in one layer and with the two steps of history that the image has that
+// it stands for.
 func standIn(base v1.Image, cmd []string, files map[string]string) (v1.Image, error) {
 	content, err := layer(files)
 	if err != nil {
 		return nil, err
 	}
-	top, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil })
+	top, err := asLayer(content)
 	if err != nil {
 		return nil, err
 	}
-	image, err := mutate.AppendLayers(base, top)
+	both, err := mutate.AppendLayers(base, top)
 	if err != nil {
 		return nil, err
 	}
-	config, err := image.ConfigFile()
+	extracted := mutate.Extract(both)
+	content, err = io.ReadAll(extracted)
+	if err = errors.Join(err, extracted.Close()); err != nil {
+		return nil, err
+	}
+	only, err := asLayer(content)
+	if err != nil {
+		return nil, err
+	}
+	config, err := base.ConfigFile()
 	if err != nil {
 		return nil, err
 	}
 	config = config.DeepCopy()
 	config.Config.Cmd = cmd
-	return mutate.ConfigFile(image, config)
+	config.RootFS.DiffIDs, config.History = nil, nil
+	image, err := mutate.ConfigFile(empty.Image, config)
+	if err != nil {
+		return nil, err
+	}
+	return mutate.Append(image,
+		mutate.Addendum{Layer: only, History: v1.History{CreatedBy: "BusyBox, made for BuildKit's tests"}},
+		mutate.Addendum{History: v1.History{CreatedBy: fmt.Sprintf("CMD %q", cmd), EmptyLayer: true}},
+	)
+}
+
+func asLayer(content []byte) (v1.Layer, error) {
+	return tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil })
 }
 
 // layer is a tar of what the images have beside testbase's: directories, users and a usual place of env,
@@ -82,7 +116,13 @@ func layer(files map[string]string) ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	made := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	for _, dir := range []string{"lib/", "media/", "mnt/", "opt/", "run/", "sbin/", "srv/", "usr/lib/", "usr/local/", "usr/local/bin/", "usr/sbin/", "usr/share/", "var/spool/", "var/www/"} {
+	dirs := []string{"lib/", "media/", "mnt/", "opt/", "run/", "sbin/", "srv/", "usr/lib/", "usr/local/", "usr/local/bin/", "usr/sbin/", "usr/share/", "var/spool/", "var/www/"}
+	for path := range files {
+		if dir := filepath.Dir(path) + "/"; strings.HasPrefix(dir, "lib") && !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	for _, dir := range slices.Sorted(slices.Values(dirs)) {
 		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: dir, Mode: 0o755, ModTime: made}); err != nil {
 			return nil, err
 		}
@@ -90,14 +130,12 @@ func layer(files map[string]string) ([]byte, error) {
 	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "usr/bin/env", Linkname: "/bin/busybox", Mode: 0o777, ModTime: made}); err != nil {
 		return nil, err
 	}
-	commands := map[string]string{"usr/sbin/adduser": adduser, "usr/sbin/addgroup": addgroup}
-	for _, path := range []string{"etc/alpine-release", "etc/group", "etc/passwd", "etc/shadow", "usr/sbin/addgroup", "usr/sbin/adduser"} {
-		content, mode := files[path], int64(0o644)
-		if command, ok := commands[path]; ok {
-			content, mode = command, 0o755
-		}
-		if content == "" {
-			continue
+	files = maps.Clone(files)
+	files["usr/sbin/adduser"], files["usr/sbin/addgroup"] = adduser, addgroup
+	for _, path := range slices.Sorted(maps.Keys(files)) {
+		content, mode := files[path], int64(0o755)
+		if strings.HasPrefix(path, "etc/") {
+			mode = 0o644
 		}
 		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: path, Mode: mode, Size: int64(len(content)), ModTime: made}); err != nil {
 			return nil, err
@@ -181,6 +219,7 @@ nobody:x:65534:
 
 func alpineFiles() map[string]string {
 	return map[string]string{
+		"sbin/apk":           apk,
 		"etc/alpine-release": "3.18.4\n",
 		"etc/passwd": `root:x:0:0:root:/root:/bin/ash
 bin:x:1:1:bin:/bin:/sbin/nologin

@@ -1,5 +1,6 @@
 // Package mirror is docker.io for builds that must not depend on the internet: a proxy on loopback that
-// answers in the name of Docker Hub, with images made on the spot, and refuses all other hosts.
+// answers in the name of Docker Hub, with images made on the spot, and refuses all other hosts but example.com,
+// which is the place for images that BuildKit's tests only want to be stored.
 package mirror
 
 import (
@@ -29,8 +30,10 @@ type Mirror struct {
 	ended   chan error
 }
 
-// hosts are the names of Docker Hub.
-func hosts() []string { return []string{"docker.io", "index.docker.io", "registry-1.docker.io"} }
+// hosts are the names of Docker Hub, and that for images to store.
+func hosts() []string {
+	return []string{"docker.io", "index.docker.io", "registry-1.docker.io", "example.com"}
+}
 
 // Start starts a mirror with the images that BuildKit's tests are based on. It puts the certificate
 // with which it proves to be Docker Hub into dir.

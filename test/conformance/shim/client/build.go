@@ -12,25 +12,33 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/slipway-build/slipway/test/conformance/shim/hub"
+	"github.com/slipway-build/slipway/test/pod"
 )
 
 // build runs "slipway build".
-func (c *Client) build(ctx context.Context, opt SolveOpt, status chan *SolveStatus) (*SolveResponse, error) {
+func (c *Client) build(ctx context.Context, g graphs, opt SolveOpt, status chan *SolveStatus) (*SolveResponse, error) {
 	dir, err := os.MkdirTemp(c.dir, "build-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	i := &invocation{dir: dir, opt: opt}
-	if err := i.translate(ctx); err != nil {
+	if opt, err = c.withSessions(ctx, dir, opt); err != nil {
+		return nil, err
+	}
+	i := &invocation{program: os.Getenv(BinaryEnv), dir: dir, opt: opt}
+	defer i.close()
+	if err := i.translate(ctx, g); err != nil {
 		return nil, err
 	}
 	metadata := filepath.Join(dir, "metadata.json")
-	flags := append(i.flags, "--metadata-file="+metadata)
-	if _, err := c.run(ctx, "build", flags, i.args, i.stdin, status, i.failed); err != nil {
+	flags := append(i.flags, "--progress=rawjson", "--metadata-file="+metadata)
+	if _, err := c.run(ctx, i.program, "build", flags, i.args, i.stdin, status, i.failed); err != nil {
 		return nil, err
 	}
 	response, err := readMetadata(metadata)
@@ -43,14 +51,20 @@ func (c *Client) build(ctx context.Context, opt SolveOpt, status chan *SolveStat
 	return response, nil
 }
 
-// run runs a command of slipway and gives its standard output. The lines that --progress=rawjson
-// writes go to status; the others are the error if it fails, with what failed makes of them.
-func (c *Client) run(ctx context.Context, command string, flags, args []string, stdin io.Reader, status chan *SolveStatus, failed func(report string, err error) error) ([]byte, error) {
-	all := append([]string{command, "--state-dir=" + c.stateDir(), "--progress=rawjson"}, flags...)
-	cmd := exec.CommandContext(ctx, os.Getenv(BinaryEnv), append(all, args...)...)
+// run runs a command of slipway, which is program and gives its standard output. The lines on its standard error that
+// --progress=rawjson writes go to status; the others are the error if it fails, with what failed makes of them.
+func (c *Client) run(ctx context.Context, program, command string, flags, args []string, stdin io.Reader, status chan *SolveStatus, failed func(report string, err error) error) ([]byte, error) {
+	all := append(append([]string{command, "--state-dir=" + c.stateDir()}, flags...), args...)
+	environment := []string{
+		"HTTPS_PROXY=" + os.Getenv(hub.ProxyEnv), "SSL_CERT_FILE=" + os.Getenv(hub.CertificateEnv), "NO_PROXY=localhost,127.0.0.1",
+	}
+	if rootfs := os.Getenv(RootfsEnv); rootfs != "" {
+		return inPod(ctx, rootfs, program, all, environment, stdin, status, failed)
+	}
+	cmd := exec.CommandContext(ctx, program, all...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 30 * time.Second
-	cmd.Env = append(os.Environ(), "HTTPS_PROXY="+os.Getenv(ProxyEnv), "SSL_CERT_FILE="+os.Getenv(CertificateEnv), "NO_PROXY=localhost,127.0.0.1")
+	cmd.Env = append(os.Environ(), environment...)
 	cmd.Stdin = stdin
 	var stdout bytes.Buffer
 	cmd.Stdout = &stdout
@@ -70,6 +84,53 @@ func (c *Client) run(ctx context.Context, command string, flags, args []string, 
 		return stdout.Bytes(), failed(report, err)
 	}
 	return stdout.Bytes(), nil
+}
+
+// inPod is run in a container of its own, shaped like a pod, in which slipway may take the root.
+func inPod(ctx context.Context, rootfs, program string, args, environment []string, stdin io.Reader, status chan *SolveStatus, failed func(report string, err error) error) ([]byte, error) {
+	if program == os.Getenv(BinaryEnv) {
+		program = "slipway" // that of the image
+	}
+	// The directory of the caller, if the container has it.
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	if !strings.HasPrefix(dir, os.TempDir()+"/") {
+		dir = ""
+	}
+	progress, stderr := io.Pipe()
+	type followed struct {
+		report string
+		err    error
+	}
+	done := make(chan followed, 1)
+	go func() {
+		report, err := follow(ctx, progress, status)
+		done <- followed{report, errors.Join(err, progress.Close())}
+	}()
+	result, err := pod.Execute(ctx, pod.Spec{
+		Shape: pod.Baseline(), Rootfs: rootfs, Args: append([]string{program}, args...),
+		Env: slices.Concat(pod.SlipwayEnv(), environment, []string{IsolationEnv + "=" + os.Getenv(IsolationEnv)}),
+		// All files of the tests are there, and their servers on the loopback device.
+		Volumes:     []pod.Volume{{Path: os.TempDir(), Host: os.TempDir()}},
+		HostNetwork: true,
+		Dir:         dir,
+		Stdin:       stdin,
+		Stderr:      stderr,
+	})
+	said := errors.Join(err, stderr.Close())
+	f := <-done
+	if said != nil {
+		return nil, said
+	}
+	if err = f.err; err == nil && result.ExitCode != 0 {
+		err = fmt.Errorf("exit status %d", result.ExitCode)
+	}
+	if err != nil {
+		return []byte(result.Stdout), failed(f.report, err)
+	}
+	return []byte(result.Stdout), nil
 }
 
 // follow passes progress on, and gives the lines that are none.

@@ -6,12 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
-	controlapi "github.com/moby/buildkit/api/services/control"
 	real "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/session"
@@ -22,10 +20,8 @@ import (
 const (
 	BinaryEnv    = "SLIPWAY_BINARY"
 	IsolationEnv = "SLIPWAY_ISOLATION"
-	// ProxyEnv and CertificateEnv become slipway's HTTPS_PROXY and SSL_CERT_FILE. They are not those of
-	// the tests, which must not see a proxy.
-	ProxyEnv       = "CONFORMANCE_PROXY"
-	CertificateEnv = "CONFORMANCE_CERTIFICATE"
+	// RootfsEnv is the root filesystem of slipway's image, if each call of slipway is to have a container.
+	RootfsEnv = "CONFORMANCE_ROOTFS"
 )
 
 // BuildKit's types and names.
@@ -64,7 +60,10 @@ var PruneAll = real.PruneAll
 var errNoDaemon = errors.New("slipway is not a daemon")
 
 // Client builds in one sandbox.
-type Client struct{ dir string }
+type Client struct {
+	dir      string
+	sessions *session.Manager
+}
 
 // New gives a client of the sandbox at address, which is a directory.
 func New(_ context.Context, address string, _ ...ClientOpt) (*Client, error) {
@@ -75,7 +74,11 @@ func New(_ context.Context, address string, _ ...ClientOpt) (*Client, error) {
 	if !info.IsDir() {
 		return nil, fmt.Errorf("%s is not the directory of a sandbox", address)
 	}
-	return &Client{dir: address}, nil
+	sessions, err := session.NewManager()
+	if err != nil {
+		return nil, err
+	}
+	return &Client{dir: address, sessions: sessions}, nil
 }
 
 // Close does nothing; what builds leave is removed with the sandbox.
@@ -83,25 +86,23 @@ func (c *Client) Close() error { return nil }
 
 func (c *Client) stateDir() string { return filepath.Join(c.dir, "state") }
 
-// Solve builds a Dockerfile. Like BuildKit's, it closes status, if there is one, at the end.
+// Solve builds a Dockerfile, or a graph of the client's own. Like BuildKit's, it closes status, if there is one, at the end.
 func (c *Client) Solve(ctx context.Context, def *llb.Definition, opt SolveOpt, status chan *SolveStatus) (*SolveResponse, error) {
 	if status != nil {
 		defer close(status)
 	}
+	graphs := graphs{}
 	if def != nil {
-		return nil, errors.New("slipway takes Dockerfiles, not a client's LLB")
+		graphs.definition = def.ToPB()
 	}
-	return c.build(ctx, opt, status)
-}
-
-// Prune removes the state directory.
-func (c *Client) Prune(_ context.Context, ch chan UsageInfo, _ ...PruneOption) error {
-	return os.RemoveAll(c.stateDir())
-}
-
-// DiskUsage counts nothing: slipway has no records of caches with an owner.
-func (c *Client) DiskUsage(context.Context, ...DiskUsageOption) ([]*UsageInfo, error) {
-	return nil, nil
+	for name, state := range opt.FrontendInputs {
+		input, err := state.Marshal(ctx)
+		if err != nil {
+			return nil, err
+		}
+		graphs.add(name, input.ToPB())
+	}
+	return c.build(ctx, graphs, opt, status)
 }
 
 // ListWorkers gives the one there is.
@@ -112,19 +113,9 @@ func (c *Client) ListWorkers(context.Context, ...ListWorkersOption) ([]*WorkerIn
 // Info fails, as there is no daemon.
 func (c *Client) Info(context.Context) (*Info, error) { return nil, errNoDaemon }
 
-// ControlClient gives a client whose calls fail, as there is no daemon.
-func (c *Client) ControlClient() controlapi.ControlClient {
-	return controlapi.NewControlClient(noDaemon{})
-}
-
 // ContentClient gives a client whose calls fail, as there is no daemon.
 func (c *Client) ContentClient() contentapi.ContentClient {
 	return contentapi.NewContentClient(noDaemon{})
-}
-
-// Dialer gives one that fails, as there is no daemon.
-func (c *Client) Dialer() session.Dialer {
-	return func(context.Context, string, map[string][]string) (net.Conn, error) { return nil, errNoDaemon }
 }
 
 // noDaemon is a connection to nobody.

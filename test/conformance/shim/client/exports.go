@@ -44,11 +44,12 @@ func (i *invocation) translateExports() error {
 		switch {
 		case e.OutputStore != nil:
 			return unsupported("an output to a client's content store")
-		case e.Type == ExporterImage && attrs["push"] != "true":
+		case e.Type == ExporterImage && attrs["push"] != "true" && !mirrored(attrs["name"]):
 			// An image for the daemon's store, of which there is none.
 			stored++
 			continue
 		case e.Type == ExporterImage:
+			attrs["push"] = "true"
 			delete(attrs, "store")
 			delete(attrs, "unpack")
 		case e.OutputDir != "":
@@ -66,6 +67,11 @@ func (i *invocation) translateExports() error {
 		i.flags = append(i.flags, "--no-push")
 	}
 	return nil
+}
+
+// mirrored reports whether package mirror takes an image of this name in the place of a daemon's store.
+func mirrored(name string) bool {
+	return strings.HasPrefix(name, "docker.io/") || strings.HasPrefix(name, "example.com/")
 }
 
 func fields(attrs map[string]string) string {

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,11 +20,14 @@ func (i *invocation) failed(report string, err error) error {
 	if !ok {
 		return errors.Join(err, errors.New(report))
 	}
-	err = errors.New(strings.TrimSpace(message))
+	message = strings.TrimSpace(message)
 	name, ranges := shownLines(report)
 	if len(ranges) == 0 {
-		return err
+		return fmt.Errorf("failed to solve: %s", message)
 	}
+	// BuildKit keeps the place apart from the message.
+	message = regexp.MustCompile("^"+regexp.QuoteMeta(name)+`:\d+: `).ReplaceAllString(message, "")
+	err = fmt.Errorf("failed to solve: %s", message)
 	data, readErr := os.ReadFile(filepath.Join(i.dockerfileDir, name))
 	if readErr != nil {
 		return errors.Join(err, readErr)

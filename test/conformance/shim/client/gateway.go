@@ -15,10 +15,14 @@ import (
 	"github.com/moby/buildkit/client/llb"
 	"github.com/moby/buildkit/client/llb/sourceresolver"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	gwpb "github.com/moby/buildkit/frontend/gateway/pb"
+	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 	"github.com/tonistiigi/fsutil"
 	"github.com/tonistiigi/fsutil/types"
+
+	"github.com/slipway-build/slipway/test/conformance/shim/integration"
 )
 
 // Build calls a function that solves Dockerfiles, and exports the one whose result it returns.
@@ -44,7 +48,7 @@ func (c *Client) Build(ctx context.Context, opt SolveOpt, _ string, build gatewa
 	}
 	final := ref.opt
 	final.Exports = opt.Exports
-	return c.build(ctx, final, status)
+	return c.build(ctx, ref.graphs, final, status)
 }
 
 // bridge is the gateway of a client-side frontend: it solves Dockerfiles, each by a call of slipway.
@@ -52,8 +56,21 @@ type bridge struct {
 	client *Client
 	opt    SolveOpt
 
-	mu   sync.Mutex
-	dirs []string
+	mu      sync.Mutex
+	dirs    []string
+	results map[string]fsutil.FS // as directories, by names that graphs have for them
+}
+
+// mounts are the client's directories and those of results.
+func (g *bridge) mounts() map[string]fsutil.FS {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	all := maps.Clone(g.results)
+	if all == nil {
+		all = map[string]fsutil.FS{}
+	}
+	maps.Copy(all, g.opt.LocalMounts)
+	return all
 }
 
 func (g *bridge) close() {
@@ -68,14 +85,14 @@ func subrequests() map[string][]string {
 		"frontend.lint":    {"lint", "--format=json"},
 		"frontend.outline": {"plan", "--outline", "--format=json"},
 		"frontend.targets": {"plan", "--targets", "--format=json"},
+
+		"frontend.subrequests.describe": {"plan", "--requests", "--format=json"},
 	}
 }
 
 func (g *bridge) Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.Result, error) {
 	switch {
-	case req.Definition != nil || len(req.FrontendInputs) > 0:
-		return nil, unsupported("a client's LLB")
-	case req.Frontend != "dockerfile.v0":
+	case req.Definition == nil && req.Frontend != "dockerfile.v0":
 		return nil, unsupported("the frontend " + req.Frontend)
 	}
 	opt := g.opt
@@ -85,7 +102,8 @@ func (g *bridge) Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.
 		delete(opt.FrontendAttrs, "requestid")
 		return g.request(ctx, opt, id)
 	}
-	ref := &reference{bridge: g, opt: opt}
+	opt.LocalMounts = g.mounts()
+	ref := &reference{bridge: g, opt: opt, graphs: graphs{definition: req.Definition, inputs: req.FrontendInputs}}
 	if req.Evaluate {
 		if err := ref.Evaluate(ctx); err != nil {
 			return nil, err
@@ -100,7 +118,7 @@ func (g *bridge) Solve(ctx context.Context, req gateway.SolveRequest) (*gateway.
 func (g *bridge) request(ctx context.Context, opt SolveOpt, id string) (*gateway.Result, error) {
 	command, ok := subrequests()[id]
 	if !ok {
-		return nil, unsupported("the request " + id)
+		return nil, errdefs.NewUnsupportedSubrequestError(id)
 	}
 	dir, err := g.tempDir()
 	if err != nil {
@@ -114,7 +132,7 @@ func (g *bridge) request(ctx context.Context, opt SolveOpt, id string) (*gateway
 		return nil, err
 	}
 	// A Dockerfile that does not pass is the answer too, and makes the exit code another.
-	out, err := g.client.run(ctx, command[0], append(command[1:], i.flags...), i.args, i.stdin, nil, i.failed)
+	out, err := g.client.run(ctx, os.Getenv(BinaryEnv), command[0], append(command[1:], i.flags...), i.args, i.stdin, nil, i.failed)
 	if err != nil && !strings.HasPrefix(string(out), "{") {
 		return nil, err
 	}
@@ -140,7 +158,10 @@ func (g *bridge) ResolveImageConfig(context.Context, string, sourceresolver.Opt)
 }
 
 func (g *bridge) BuildOpts() gateway.BuildOpts {
-	return gateway.BuildOpts{Opts: maps.Clone(g.opt.FrontendAttrs)}
+	return gateway.BuildOpts{
+		Opts: maps.Clone(g.opt.FrontendAttrs), Product: "slipway",
+		LLBCaps: pb.Caps.CapSet(pb.Caps.All()), Caps: gwpb.Caps.CapSet(gwpb.Caps.All()),
+	}
 }
 
 func (g *bridge) Inputs(context.Context) (map[string]llb.State, error) {
@@ -159,14 +180,30 @@ func (g *bridge) Warn(context.Context, digest.Digest, string, gateway.WarnOpts) 
 type reference struct {
 	bridge *bridge
 	opt    SolveOpt
+	graphs graphs
 
 	once sync.Once
 	dir  string
 	err  error
 }
 
+// ToState gives what was built as a directory of the client.
 func (r *reference) ToState() (llb.State, error) {
-	return llb.State{}, unsupported("a result as a client's LLB")
+	if err := r.Evaluate(context.Background()); err != nil { // BuildKit's interface has no context here
+		return llb.State{}, err
+	}
+	mount, err := fsutil.NewFS(r.dir)
+	if err != nil {
+		return llb.State{}, err
+	}
+	name := filepath.Base(r.dir)
+	r.bridge.mu.Lock()
+	defer r.bridge.mu.Unlock()
+	if r.bridge.results == nil {
+		r.bridge.results = map[string]fsutil.FS{}
+	}
+	r.bridge.results[name] = &integration.TmpDirWithName{FS: mount, Name: r.dir}
+	return llb.Local(name), nil
 }
 
 func (r *reference) Evaluate(ctx context.Context) error {
@@ -176,7 +213,7 @@ func (r *reference) Evaluate(ctx context.Context) error {
 		}
 		opt := r.opt
 		opt.Exports = []ExportEntry{{Type: ExporterLocal, OutputDir: r.dir}}
-		_, r.err = r.bridge.client.build(ctx, opt, nil)
+		_, r.err = r.bridge.client.build(ctx, r.graphs, opt, nil)
 	})
 	return r.err
 }

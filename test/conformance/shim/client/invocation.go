@@ -25,8 +25,9 @@ const (
 
 // invocation is a call of slipway that does what options of BuildKit's client say.
 type invocation struct {
-	dir string // for files, in that of the sandbox; removed afterwards
-	opt SolveOpt
+	program string // slipway, or that for LLB
+	dir     string // for files, in that of the sandbox; removed afterwards
+	opt     SolveOpt
 
 	flags []string
 	args  []string
@@ -42,12 +43,10 @@ func (i *invocation) flag(name, value string) { i.flags = append(i.flags, "--"+n
 func unsupported(what string) error { return fmt.Errorf("slipway has no flag for %s", what) }
 
 // translate turns the options into flags, arguments and files.
-func (i *invocation) translate(ctx context.Context) error {
+func (i *invocation) translate(ctx context.Context, g graphs) error {
 	switch {
 	case len(i.opt.CacheExports) > 0 || len(i.opt.CacheImports) > 0:
 		return unsupported("cache exports and imports")
-	case len(i.opt.FrontendInputs) > 0:
-		return unsupported("a client's LLB as input of a Dockerfile")
 	}
 	if err := i.translateEntitlements(); err != nil {
 		return err
@@ -58,6 +57,7 @@ func (i *invocation) translate(ctx context.Context) error {
 		func() error { return i.translatePolicy(ctx) },
 		i.translateSession,
 		i.translateExports,
+		func() error { return i.translateGraphs(ctx, g) },
 	} {
 		if err := step(); err != nil {
 			return err
@@ -161,6 +161,7 @@ func (i *invocation) translateAttribute(ctx context.Context, key, value string) 
 	kind, name, _ := strings.Cut(key, ":")
 	switch {
 	case key == "context" || key == "filename" || key == "dockerfilekey" || key == "frontend.caps":
+	case (key == "source" || key == "cmdline") && value == "dockerfile.v0": // what the gateway calls the frontend
 	case key == "hostname": // for which a user of "docker build" has only this argument; it goes before
 		const argument = "BUILDKIT_SANDBOX_HOSTNAME"
 		if _, ok := i.opt.FrontendAttrs["build-arg:"+argument]; !ok {

@@ -60,7 +60,13 @@ type ConfigUpdater interface {
 // TestOpt is an option of Run.
 type TestOpt func(*config)
 
-type config struct{ matrix map[string]map[string]any }
+type config struct {
+	matrix map[string]map[string]any
+	prefix string
+}
+
+// WithPrefix says what is before the names of the tests in the list of those that are not applicable.
+func WithPrefix(prefix string) TestOpt { return func(c *config) { c.prefix = prefix } }
 
 // WithMatrix runs each test once with each of the values, which Sandbox.Value gives under key.
 func WithMatrix(key string, values map[string]any) TestOpt {
@@ -86,7 +92,7 @@ func Run(t *testing.T, tests []Test, opts ...TestOpt) {
 				continue
 			}
 			t.Run(test.Name()+"/worker=slipway"+values.suffix(), func(t *testing.T) {
-				if reason, ok := inapplicable[test.Name()]; ok {
+				if reason, ok := inapplicable[c.prefix+test.Name()]; ok {
 					t.Skip(reason)
 				}
 				if !strings.HasSuffix(test.Name(), "NoParallel") {

@@ -64,7 +64,7 @@ func newSandbox(t *testing.T, values choice) *sandbox {
 
 func (s *sandbox) Address() string         { return s.dir }
 func (*sandbox) DockerAddress() string     { return "" }
-func (*sandbox) ContainerdAddress() string { return "" }
+func (*sandbox) ContainerdAddress() string { return "mirror" } // see package containerd of the shim
 func (*sandbox) DebugAddress() string      { return "" }
 func (*sandbox) Rootless() bool            { return false }
 func (*sandbox) NetNSDetached() bool       { return false }

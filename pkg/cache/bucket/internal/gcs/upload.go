@@ -1,6 +1,7 @@
 package gcs
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ func (w *writer) uploadURL(kind string) string {
 
 func (w *writer) sendWhole() error {
 	resp, err := w.bucket.do(w.ctx, func() (*http.Request, error) {
-		req, err := http.NewRequestWithContext(w.ctx, http.MethodPost, w.uploadURL("media"), body(w.part))
+		req, err := http.NewRequestWithContext(w.ctx, http.MethodPost, w.uploadURL("media"), bytes.NewReader(w.part))
 		if err == nil {
 			req.Header.Set("Content-Type", w.contentType)
 		}
@@ -147,7 +148,7 @@ func contentRange(offset int64, size int, total string) string {
 }
 
 func (w *writer) put(bytesRange string, data []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(w.ctx, http.MethodPut, w.session, body(data))
+	req, err := http.NewRequestWithContext(w.ctx, http.MethodPut, w.session, bytes.NewReader(data))
 	if err != nil {
 		return nil, err
 	}
