@@ -32,6 +32,7 @@ func warmFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{Category: category, Name: "image", Aliases: []string{"i"}, Usage: "`REFERENCE` of an image to fetch; these come before those given as arguments"},
 		&cli.StringFlag{Category: category, Name: "dockerfile", Aliases: []string{"d"}, Usage: "`FILE` of which to fetch the images that its stages begin with"},
+		&cli.StringFlag{Category: category, Name: contextFlag, Usage: "`DIR` that a relative --dockerfile is below (default: the working directory)"},
 		&cli.StringSliceFlag{Category: category, Name: "build-arg", Usage: "value of an ARG that FROM uses: `NAME=VALUE`, or NAME to take it from the environment"},
 		&cli.StringSliceFlag{Category: category, Name: "platform", Aliases: []string{"custom-platform", "customPlatform"}, Usage: "`OS/ARCH[/VARIANT]` to fetch for (default: this machine's)"},
 		&cli.StringFlag{Category: category, Name: "cache-dir", Aliases: []string{"c"}, Value: defaultCacheDir, Usage: "`DIR` to keep them in"},
@@ -66,6 +67,7 @@ func warmOptions(c *cli.Context) (bases.Options, error) {
 	o := bases.Options{
 		Images:     slices.Concat(c.StringSlice("image"), c.Args().Slice()),
 		Dockerfile: c.String("dockerfile"),
+		Context:    c.String(contextFlag),
 		Platforms:  splitCommas(c.StringSlice("platform")),
 		Dir:        c.String("cache-dir"),
 		TTL:        c.Duration("cache-ttl"),

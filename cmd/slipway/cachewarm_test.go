@@ -51,7 +51,10 @@ func TestWarmOptions(t *testing.T) {
 			t.Errorf("%s: got %s, want %s", test.args, got, test.want)
 		}
 	}
-	o := warmed(t, "-i", "a", "--skip-tls-verify-pull", "--insecure-registry", "r", "--cache-ttl", "1h")
+	if o := warmed(t, "--context=/workspace/source", "-d", "Dockerfile"); o.Context != "/workspace/source" {
+		t.Errorf("context is %q", o.Context)
+	}
+	o := warmed(t, "-i", "a", "--context=", "--skip-tls-verify-pull", "--insecure-registry", "r", "--cache-ttl", "1h")
 	if !o.Registry.Pull.SkipTLSVerify || !o.Registry.Hosts["r"].PlainHTTP || o.TTL != time.Hour {
 		t.Errorf("registries are %+v", o.Registry)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -25,9 +26,10 @@ import (
 type Options struct {
 	// Images are references of images.
 	Images []string
-	// Dockerfile is the path of a file of which the images are fetched that its stages begin with; "" for none.
-	Dockerfile string
-	BuildArgs  map[string]string
+	// Dockerfile is the path of a file of which the images are fetched that its stages begin with; "" for none. A
+	// relative one is below Context.
+	Dockerfile, Context string
+	BuildArgs           map[string]string
 	// Platforms are those that builds will be for; none for the one of this machine.
 	Platforms []string
 
@@ -111,7 +113,11 @@ func (w *Warming) bases() ([]base, error) {
 	if w.Dockerfile == "" {
 		return list, nil
 	}
-	content, err := os.ReadFile(w.Dockerfile)
+	file := w.Dockerfile
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(w.Context, file)
+	}
+	content, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("reading the Dockerfile: %w", err)
 	}

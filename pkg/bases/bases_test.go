@@ -167,12 +167,12 @@ func TestImagesOfFlagsAndDockerfile(t *testing.T) {
 		img := image(t)
 		images[s.put(t, repo, img)] = img
 	}
-	dockerfile := filepath.Join(t.TempDir(), "Dockerfile")
+	context := t.TempDir()
 	content := fmt.Sprintf("ARG V=none\nFROM %s/b:$V AS build\nFROM build\nFROM scratch\nFROM %s/c\n", s.host, s.host)
-	if err := os.WriteFile(dockerfile, []byte(content), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(context, "Dockerfile"), []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	said := mustWarm(t, bases.Options{Images: []string{s.host + "/a:1"}, Dockerfile: dockerfile, BuildArgs: map[string]string{"V": "2"}, Dir: dir})
+	said := mustWarm(t, bases.Options{Images: []string{s.host + "/a:1"}, Dockerfile: "Dockerfile", Context: context, BuildArgs: map[string]string{"V": "2"}, Dir: dir})
 	wantImages(t, dir, images)
 	if strings.Count(said, "\n") != 3 || strings.Count(said, ", fetched ") != 3 {
 		t.Errorf("it said:\n%s", said)

@@ -44,6 +44,12 @@ type build struct {
 	layout string
 	// workspaces are further workspaces, each bound to a Secret with these files.
 	workspaces map[string]map[string]string
+	// configMaps are further workspaces, each bound to a ConfigMap with these files.
+	configMaps map[string]map[string]string
+	// claims are further workspaces, each bound to a PersistentVolumeClaim of that name; claimDirs are the directories
+	// behind them, which a build that runs needs.
+	claims    []string
+	claimDirs map[string]string
 	// seccomp is SeccompDefault of the kubelet: with it, RUN cannot make namespaces.
 	seccomp bool
 	// private keeps the pod off the node's network.
@@ -130,8 +136,13 @@ func (b build) start(t *testing.T, registry string) *started {
 		SeccompDefault: b.seccomp,
 		Claims:         map[string]string{"source": s.source},
 		Secrets:        map[string]map[string]string{},
+		ConfigMaps:     map[string]map[string]string{},
 	}
+	maps.Copy(n.Claims, b.claimDirs)
 	maps.Copy(n.Secrets, b.secrets)
+	for workspace, files := range b.configMaps {
+		n.ConfigMaps[workspace] = filled(files, registry)
+	}
 	for workspace, files := range b.workspaces {
 		n.Secrets[workspace] = filled(files, registry)
 	}
@@ -182,6 +193,14 @@ func (b build) taskRun(task, registry string) *v1.TaskRun {
 	for _, name := range slices.Sorted(maps.Keys(b.workspaces)) {
 		secret := &corev1.SecretVolumeSource{SecretName: name}
 		run.Spec.Workspaces = append(run.Spec.Workspaces, v1.WorkspaceBinding{Name: name, Secret: secret})
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.configMaps)) {
+		configMap := &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: name}}
+		run.Spec.Workspaces = append(run.Spec.Workspaces, v1.WorkspaceBinding{Name: name, ConfigMap: configMap})
+	}
+	for _, name := range b.claims {
+		claim := &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}
+		run.Spec.Workspaces = append(run.Spec.Workspaces, v1.WorkspaceBinding{Name: name, PersistentVolumeClaim: claim})
 	}
 	return run
 }

@@ -280,7 +280,7 @@ func TestTask(t *testing.T) {
 // exercised are the builds of all tests that are about what parameters do, by their Task.
 func exercised() map[string][]build {
 	all := map[string][]build{}
-	for _, b := range slices.Concat(registryBuilds(), slices.Collect(maps.Values(contextBuilds())), joins(), builds(examples())) {
+	for _, b := range slices.Concat(registryBuilds(), slices.Collect(maps.Values(contextBuilds())), joins(), warms(), builds(examples())) {
 		name := cmp.Or(b.task, "slipway")
 		all[name] = append(all[name], b)
 	}
@@ -308,6 +308,12 @@ func TestEveryParameterIsExercised(t *testing.T) {
 				params[param] = true
 			}
 			for workspace := range b.workspaces {
+				workspaces[workspace] = true
+			}
+			for workspace := range b.configMaps {
+				workspaces[workspace] = true
+			}
+			for _, workspace := range b.claims {
 				workspaces[workspace] = true
 			}
 			workspaces["source"] = workspaces["source"] || b.source != nil
