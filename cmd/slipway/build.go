@@ -126,6 +126,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 			return build.Options{}, err
 		}
 	}
+	o.Registry.WarmDir = warmDir(c)
 	if o.StateDir, err = stateDir(c); err != nil {
 		return build.Options{}, err
 	}

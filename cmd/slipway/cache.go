@@ -20,7 +20,7 @@ func cacheCommand() *cli.Command {
 		Name:         "cache",
 		Usage:        "look after caches",
 		OnUsageError: asUsageError,
-		Subcommands:  []*cli.Command{cachePruneCommand()},
+		Subcommands:  []*cli.Command{cacheWarmCommand(), cachePruneCommand()},
 		Action: func(c *cli.Context) error {
 			if c.Args().Present() {
 				return usageErrorf("unknown command \"cache %s\"; see slipway cache --help", c.Args().First())

@@ -125,6 +125,10 @@ func TestCacheUsage(t *testing.T) {
 		{"cache prune --max-agee=1h /tmp/x", "Did you mean --max-age?"},
 		{"cache prune type=gha", "type=gha: the cache service of GitHub Actions is not supported"},
 		{"cache prune ftp://host/x", "the scheme is none of azblob, file, gs, mem, s3"},
+		{"cache warm", "there is nothing to fetch"},
+		{"cache warm --cache-ttl=-1h a", "--cache-ttl is not negative"},
+		{"cache warm --platform x/y/z/a a", `platform "x/y/z/a"`},
+		{"cache warm --registry-certificate x a", "not of the form NAME=VALUE"},
 		{"cache clean", `unknown command "cache clean"`},
 	} {
 		code, out, errs := runSlipway(strings.Fields(test.args)...)

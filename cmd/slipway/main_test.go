@@ -49,6 +49,7 @@ func TestNormalizeArgs(t *testing.T) {
 		"slipway build --context=a --context=": "slipway build --context= --context=a",
 		"slipway cache":                        "slipway cache",
 		"slipway cache prune /c --max-age 1h":  "slipway cache prune --max-age 1h /c",
+		"slipway cache warm a -c /c -i b -f":   "slipway cache warm --cache-dir /c --image b --force a",
 	} {
 		got, err := normalizeArgs(app, strings.Fields(in))
 		if err != nil || strings.Join(got, " ") != want {

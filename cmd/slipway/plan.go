@@ -58,7 +58,7 @@ func formatFlag(formats string) cli.Flag {
 
 func inspectFlags(own ...cli.Flag) []cli.Flag {
 	const category = "What is built"
-	return withLists(own, dockerfileFlags(), credentialFlags(category), []cli.Flag{stateDirFlag(category)}, registryFlags())
+	return withLists(own, dockerfileFlags(), credentialFlags(category), []cli.Flag{stateDirFlag(category), cacheDirFlag(category)}, registryFlags())
 }
 
 func runLint(c *cli.Context) error {

@@ -114,7 +114,7 @@ type argoTemplates struct {
 //	<!-- generated: TEMPLATE parameters -->
 //	<!-- end -->
 //
-// or with "outputs". It is an error if one of them is missing.
+// or with "outputs", for a template that has some. It is an error if one of them is missing.
 func ArgoReadme(readme, workflowTemplate []byte) ([]byte, error) {
 	var doc argoTemplates
 	if err := yaml.Unmarshal(workflowTemplate, &doc); err != nil {
@@ -137,7 +137,11 @@ func ArgoReadme(readme, workflowTemplate []byte) ([]byte, error) {
 		for _, p := range t.Outputs.Parameters {
 			outputs += "| `" + p.Name + "` | " + argoCell(p.Description) + " |\n"
 		}
-		for name, table := range map[string]string{"parameters": inputs, "outputs": outputs} {
+		tables := map[string]string{"parameters": inputs}
+		if len(t.Outputs.Parameters) > 0 {
+			tables["outputs"] = outputs
+		}
+		for name, table := range tables {
 			var err error
 			if text, err = argoSection(text, t.Name+" "+name, table); err != nil {
 				return nil, err

@@ -31,6 +31,7 @@ type Client struct {
 	hosts  *hostTransports
 	pauses sync.Map // see retryTransport
 	pusher *remote.Pusher
+	warm   *warmDir // nil for none
 
 	sessions memo.Memo[sessionKey, *session]
 	layouts  memo.Memo[string, source]
@@ -74,6 +75,9 @@ func New(ctx context.Context, o Options) (_ *Client, err error) {
 		return nil, fmt.Errorf("registry client: %w", err)
 	}
 	c.pusher = pusher
+	if o.WarmDir != "" {
+		c.warm = openWarmDir(o.WarmDir, o.Warn)
+	}
 	return c, nil
 }
 

@@ -46,7 +46,7 @@ func (c *Client) Resolve(ctx context.Context, ref string, p op.Platform) (*Image
 		return nil, err
 	}
 	img, err := c.resolve(ctx, r.Context().String(), r.Identifier(), p, func(ctx context.Context) (source, error) {
-		return c.session(ctx, r.Context(), c.opts.Pull)
+		return c.pullSource(ctx, r.Context())
 	})
 	if err != nil {
 		return nil, wrap(doing, ref, err)

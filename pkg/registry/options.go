@@ -28,6 +28,9 @@ type Options struct {
 	// Layouts are local images by the store name that oci-layout references use: the
 	// path of an OCI layout directory, of a tar of one, or of a docker-save tar.
 	Layouts map[string]string
+	// WarmDir is a directory of base images, as "slipway cache warm" keeps it, that is read
+	// before registries; "" for none.
+	WarmDir string
 	// Retry is how often and how fast failed requests are tried again.
 	Retry Retry
 	// State keeps fetched blobs and the indexes of layers.

@@ -40,9 +40,14 @@ func (c *Client) session(ctx context.Context, repo name.Repository, access Acces
 	})
 }
 
-func (s *session) origin() name.Reference { return s.repo.Tag("latest") } // only its repository matters
+func (s *session) origin() name.Reference { return origin(s.repo) }
 
-func (s *session) layerScope() string { return s.repo.RegistryStr() }
+func (s *session) layerScope() string { return layerScope(s.repo) }
+
+// origin is where blobs of a repository can be mounted from; only the repository of it matters.
+func origin(repo name.Repository) name.Reference { return repo.Tag("latest") }
+
+func layerScope(repo name.Repository) string { return repo.RegistryStr() }
 
 // manifest implements source (OCI distribution spec, "Pulling manifests").
 func (s *session) manifest(ctx context.Context, id string) (v1.Descriptor, []byte, error) {

@@ -14,7 +14,7 @@ import (
 // Whatever a parameter is set to reaches the pod, and the pod has no placeholder left.
 func TestEveryParameterCounts(t *testing.T) {
 	w := slipway(t)
-	for _, name := range []string{"build", "index"} {
+	for _, name := range []string{"build", "index", "cache-warm"} {
 		tmpl := templateNamed(t, w, name)
 		required := map[string]string{}
 		for _, p := range tmpl.Inputs.Parameters {

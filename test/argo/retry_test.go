@@ -34,7 +34,7 @@ func retries(t *testing.T, strategy *wfv1.RetryStrategy, exitCode int) bool {
 // Only a failure that may go away is tried again; -1 is what the controller takes for a pod without an
 // exit code.
 func TestRetryStrategy(t *testing.T) {
-	for _, name := range []string{"build", "index"} {
+	for _, name := range []string{"build", "index", "cache-warm"} {
 		strategy := templateNamed(t, slipway(t), name).RetryStrategy
 		if strategy == nil || strategy.Limit == nil || strategy.Limit.IntValue() != 3 {
 			t.Fatalf("%s: retryStrategy %+v", name, strategy)

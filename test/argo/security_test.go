@@ -24,9 +24,10 @@ func TestPodSecurity(t *testing.T) {
 	}{
 		{template: "build", fits: api.LevelBaseline, not: api.LevelRestricted},
 		{template: "index", fits: api.LevelRestricted},
+		{template: "cache-warm", fits: api.LevelRestricted},
 	} {
 		tmpl := templateNamed(t, slipway(t), test.template)
-		spec := podOf(t, instance(t, tmpl, values(map[string]string{"image": "r/i:1", "images": "[]"}), nil))
+		spec := podOf(t, instance(t, tmpl, values(map[string]string{"image": "r/i:1", "images": "[]", "claim": "c"}), nil))
 		spec.InitContainers, spec.Containers = nil, []corev1.Container{mainOf(t, spec)}
 		allowed := func(level api.Level) bool {
 			results := evaluator.EvaluatePod(api.LevelVersion{Level: level, Version: api.LatestVersion()}, &metav1.ObjectMeta{}, spec)

@@ -153,6 +153,30 @@ func TestLintAndPlanFlags(t *testing.T) {
 	checkFlags(t, "lint-and-plan.md", "lint", "plan")
 }
 
+// The section on base images names the flags of the command that fetches them.
+func TestCacheWarmFlags(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(top, "docs/cache.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "## Base images\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	section = regexp.MustCompile("(?m)^slipway build .*$").ReplaceAllString(section, "")
+	known := flagsOf(t, "cache warm")
+	var shown []string
+	for _, m := range shownFlag().FindAllStringSubmatch(section, -1) {
+		shown = append(shown, m[1])
+		if !slices.Contains(known, m[1]) {
+			t.Errorf("cache.md shows the flag %s, which slipway cache warm does not have", m[1])
+		}
+	}
+	for _, f := range known {
+		if !slices.Contains(shown, f) && f != "help" && f != "h" && strings.ToLower(f) == f {
+			t.Errorf("cache.md does not describe the flag %s of slipway cache warm", f)
+		}
+	}
+}
+
 func TestCachePruneFlags(t *testing.T) {
 	checkFlags(t, "cache-command.md", "cache prune")
 }

@@ -195,6 +195,7 @@ func checkSecurity(t *testing.T, c corev1.Container) {
 func TestPodSecurity(t *testing.T) {
 	levels := map[string]api.Level{
 		"slipway": api.LevelBaseline, "slipway-openshift": api.LevelBaseline, "slipway-index": api.LevelRestricted,
+		"slipway-cache-warm": api.LevelRestricted,
 	}
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
@@ -235,8 +236,11 @@ func admissible(task *v1.Task) build {
 		}
 	}
 	for _, w := range task.Spec.Workspaces {
-		if w.Name == "source" {
+		switch {
+		case w.Name == "source":
 			b.source = map[string]string{}
+		case !w.Optional:
+			b.claims = append(b.claims, w.Name)
 		}
 	}
 	return b
