@@ -297,19 +297,29 @@ func (s *saves) present(w *writer, r *result, rec *Record) (*Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	other, err := Unmarshal(raw)
-	if err != nil || other.Key != rec.Key || len(other.Outputs) != len(rec.Outputs) || s.cache.expired(other) {
-		return nil, nil // to be replaced
-	}
-	for i := range rec.Outputs {
-		if other.Outputs[i].Base != rec.Outputs[i].Base {
-			return nil, nil
-		}
+	other := s.replaces(rec, raw)
+	if other == nil {
+		return nil, nil
 	}
 	if whole, err := complete(s.ctx, w.Store, other); !whole || err != nil {
 		return nil, err
 	}
 	return other, nil
+}
+
+// replaces reads a record that makes rec needless: one for the same operation on the same trees. What is
+// anything else, damaged or too old, is to be replaced, and gives nil.
+func (s *saves) replaces(rec *Record, raw []byte) *Record {
+	other, err := Unmarshal(raw)
+	if err != nil || other.Key != rec.Key || len(other.Outputs) != len(rec.Outputs) || s.cache.expired(other) {
+		return nil
+	}
+	for i := range rec.Outputs {
+		if other.Outputs[i].Base != rec.Outputs[i].Base {
+			return nil
+		}
+	}
+	return other
 }
 
 func sameContent(a, b *Record) bool {
