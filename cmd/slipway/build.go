@@ -14,6 +14,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/slipway-build/slipway/pkg/build"
+	"github.com/slipway-build/slipway/pkg/policy"
 	"github.com/slipway-build/slipway/pkg/secret"
 )
 
@@ -30,6 +31,9 @@ func buildCommand() *cli.Command {
 
 func runBuild(c *cli.Context) error {
 	opts, err := buildOptions(c)
+	if err == nil {
+		err = setCloudCredentials(c.String("cloud-credentials-dir"))
+	}
 	if err != nil {
 		err = &build.UsageError{Err: err}
 		return build.WriteFailure(c.Context, c.String("results-dir"), c.StringSlice("result"), nil, err)
@@ -88,7 +92,6 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		ResultsDir:     c.String("results-dir"),
 		Results:        c.StringSlice("result"),
 
-		SourcePolicyFile:           c.String("source-policy-file"),
 		DigestFile:                 c.String("digest-file"),
 		ImageNameWithDigestFile:    c.String("image-name-with-digest-file"),
 		ImageNameTagWithDigestFile: c.String("image-name-tag-with-digest-file"),
@@ -107,6 +110,10 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		func() error { o.Labels, err = pairs("label", c.StringSlice("label"), false); return err },
 		func() error {
 			o.BuildContexts, err = pairs("build-context", c.StringSlice("build-context"), true)
+			return err
+		},
+		func() error {
+			o.SourcePolicyFile, err = policy.File(c.String("source-policy-file"), c.String("source-policy-dir"))
 			return err
 		},
 		func() error { o.Cache, err = cacheOptions(c); return err },

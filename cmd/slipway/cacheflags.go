@@ -1,13 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/urfave/cli/v2"
 
 	"github.com/slipway-build/slipway/pkg/build"
+	"github.com/slipway-build/slipway/pkg/cache/bucket"
 )
 
 // cacheOptions turns the flags into the options of the cache: Kaniko's --cache with --cache-repo, and
@@ -50,4 +53,17 @@ func cacheRepo(c *cli.Context) (string, error) {
 		return "", fmt.Errorf("--tag %s: %w", tags[0], err)
 	}
 	return ref.Context().String() + "/cache", nil
+}
+
+// setCloudCredentials puts what is in the directory into this process's environment, where the clouds' clients look.
+// It comes after the flags have been read, so that no --build-arg can take its value from there.
+func setCloudCredentials(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	env, err := bucket.Environment(dir)
+	for name, value := range env {
+		err = errors.Join(err, os.Setenv(name, value))
+	}
+	return err
 }

@@ -37,6 +37,7 @@ func dockerfileFlags() []cli.Flag {
 		&cli.StringSliceFlag{Category: category, Name: "build-context", Usage: "additional context: `NAME=VALUE`, where VALUE is a directory, docker-image://REF, oci-layout://DIR, a git repository or a URL"},
 		&cli.StringFlag{Category: category, Name: "target", Usage: "`STAGE` to build instead of the last one"},
 		&cli.StringFlag{Category: category, Name: "source-policy-file", EnvVars: []string{"EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"}, Usage: "`FILE` with rules that allow, deny or replace images, URLs, repositories and contexts, as BuildKit has them"},
+		&cli.StringFlag{Category: category, Name: "source-policy-dir", Usage: "`DIR` of --source-policy-file, as a mounted ConfigMap; the file is policy.json there unless it is given, and an empty one is none"},
 		&cli.StringSliceFlag{Category: category, Name: "platform", Aliases: []string{"custom-platform", "customPlatform"}, Usage: "`OS/ARCH[/VARIANT]` to build for; several make an image index"},
 	}
 }
@@ -82,6 +83,7 @@ func cacheFlags() []cli.Flag {
 		&cli.StringSliceFlag{Category: category, Name: "cache-mounts", Usage: "keep the directories of RUN --mount=type=cache in the cache: `[ID=]MODE` of off, restore, save or both (default: off)"},
 		&cli.StringFlag{Category: category, Name: "cache-mount-max-size", Usage: "`SIZE`, as 2g, at which the directory of a cache mount starts over (default: any size)"},
 		cacheDirFlag(category),
+		&cli.StringFlag{Category: category, Name: "cloud-credentials-dir", Usage: "`DIR` of files that clients of buckets find their credentials by, as a mounted Kubernetes Secret has them"},
 		&cli.BoolFlag{Category: category, Name: "no-cache", Usage: "take no results; new ones are kept"},
 		&cli.StringSliceFlag{Category: category, Name: "no-cache-filter", Usage: "take no results for `STAGE`"},
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -116,6 +118,56 @@ func TestSourcePolicyOfEnvironment(t *testing.T) {
 		if o, err := options(t, args...); err != nil || o.SourcePolicyFile != want {
 			t.Errorf("%q: policy %q, %v; want %q", args, o.SourcePolicyFile, err, want)
 		}
+	}
+}
+
+// Of the places that are given for the cache and the policy, the last that is not empty counts, as the Task needs it.
+func TestCacheAndPolicyPlaces(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "policy.json"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		args     []string
+		from, to []string
+		policy   string
+	}{
+		{args: []string{"--cache=false", "--cache-repo=/volume", "--cache-ttl="}},
+		{args: []string{"--cache=true", "--cache-repo=/volume", "--cache-repo="}, from: []string{"/volume"}, to: []string{"/volume"}},
+		{args: []string{"--cache=true", "--cache-repo=/volume", "--cache-repo=r/c"}, from: []string{"r/c"}, to: []string{"r/c"}},
+		{args: []string{"--cache=true", "--cache-repo=", "-t", "r.example.com/a:1"}, from: []string{"r.example.com/a/cache"}, to: []string{"r.example.com/a/cache"}},
+		{args: []string{"--caches-from", "r/a", "/b", "--caches-to", "r/c"}, from: []string{"r/a", "/b"}, to: []string{"r/c"}},
+		{args: []string{`--caches-from=["r/a"]`, `--caches-to=["/b"]`, "--no-push-cache"}, from: []string{"r/a"}},
+		{args: []string{"--source-policy-dir=", "--source-policy-file=a"}, policy: "a"},
+		{args: []string{"--source-policy-dir=" + dir, "--source-policy-file="}, policy: filepath.Join(dir, "policy.json")},
+	} {
+		o, err := options(t, test.args...)
+		if err != nil || !slices.Equal(o.Cache.From, test.from) || !slices.Equal(o.Cache.To, test.to) || o.SourcePolicyFile != test.policy {
+			t.Errorf("%q: from %q, to %q, policy %q, %v; want %+v", test.args, o.Cache.From, o.Cache.To, o.SourcePolicyFile, err, test)
+		}
+	}
+}
+
+// Credentials of clouds are found by their clients, and by no --build-arg.
+func TestCloudCredentials(t *testing.T) {
+	const name = "AWS_SECRET_ACCESS_KEY"
+	t.Setenv(name, "") // for it to be as before afterwards
+	if err := os.Unsetenv(name); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, name), []byte("hidden\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o, err := options(t, "--cloud-credentials-dir", dir, "--build-arg", name)
+	if _, ok := o.BuildArgs[name]; ok || err != nil {
+		t.Errorf("build args %v, %v", o.BuildArgs, err)
+	}
+	if err := setCloudCredentials(dir); err != nil || os.Getenv(name) != "hidden" {
+		t.Errorf("the environment has %q, %v", os.Getenv(name), err)
+	}
+	if err := setCloudCredentials(filepath.Join(dir, "missing")); err == nil {
+		t.Error("a directory that is not there is passed over")
 	}
 }
 

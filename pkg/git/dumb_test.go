@@ -6,27 +6,28 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/slipway-build/slipway/internal/testbase/forge"
 	"github.com/slipway-build/slipway/pkg/op"
 )
 
 // A web server that knows nothing of git gives a repository as files.
 func TestDumbServer(t *testing.T) {
-	f := newForge(t)
-	web := httptest.NewServer(http.FileServer(http.Dir(f.root)))
+	f := forge.New(t)
+	web := httptest.NewServer(http.FileServer(http.Dir(f.Root)))
 	t.Cleanup(web.Close)
 	for name, pack := range map[string]bool{"objects with files of their own": false, "packs": true} {
 		t.Run(name, func(t *testing.T) {
-			r := f.repo(t, strings.ReplaceAll(name, " ", "-")+".git")
-			first := r.commit(map[string]string{"f": "1", "dir/g": "g"})
-			command(t, r.dir, "tag", "-a", "-m", "x", "annotated")
-			r.commit(map[string]string{"f": "2"})
+			r := f.Repository(t, strings.ReplaceAll(name, " ", "-")+".git")
+			first := r.Commit(map[string]string{"f": "1", "dir/g": "g"})
+			forge.Git(t, r.Dir, "tag", "-a", "-m", "x", "annotated")
+			r.Commit(map[string]string{"f": "2"})
 			if pack {
-				command(t, r.bare, "gc", "-q")
-				r.commit(map[string]string{"late": "l"})
-				command(t, r.bare, "repack", "-q", "-d")
+				forge.Git(t, r.Bare, "gc", "-q")
+				r.Commit(map[string]string{"late": "l"})
+				forge.Git(t, r.Bare, "repack", "-q", "-d")
 			}
-			command(t, r.bare, "update-server-info")
-			url := strings.Replace(r.url, f.URL, web.URL, 1)
+			forge.Git(t, r.Bare, "update-server-info")
+			url := strings.Replace(r.URL, f.URL, web.URL, 1)
 
 			for ref, want := range map[string]string{"": "2", "main": "2", "annotated": "1", first: "1"} {
 				got := content(t, mustLayer(t, newClient(t, t.TempDir(), nil, nil), &op.Git{URL: url, Ref: ref}))
@@ -44,12 +45,12 @@ func TestDumbServer(t *testing.T) {
 
 // What a web server gives may be anything.
 func TestDumbServerGivesNonsense(t *testing.T) {
-	f := newForge(t)
-	r := f.repo(t, "r.git")
-	hash := r.commit(map[string]string{"f": "1"})
-	other := r.commit(map[string]string{"f": "2"})
-	command(t, r.bare, "update-server-info")
-	files := http.FileServer(http.Dir(f.root))
+	f := forge.New(t)
+	r := f.Repository(t, "r.git")
+	hash := r.Commit(map[string]string{"f": "1"})
+	other := r.Commit(map[string]string{"f": "2"})
+	forge.Git(t, r.Bare, "update-server-info")
+	files := http.FileServer(http.Dir(f.Root))
 	for name, tt := range map[string]struct {
 		path, body string
 		message    string

@@ -178,7 +178,7 @@ func TestCacheWarmFlags(t *testing.T) {
 }
 
 func TestCachePruneFlags(t *testing.T) {
-	checkFlags(t, "cache.md", "cache prune")
+	checkFlags(t, "cache-command.md", "cache prune")
 }
 
 // checkFlags checks that a page shows the flags of the commands, all of them and no others.
@@ -240,6 +240,9 @@ func TestTaskHasFlags(t *testing.T) {
 
 // plural is the name of the flag for all values of one that can be repeated.
 func plural(flag string) string {
+	if way, ok := strings.CutPrefix(flag, "cache-"); ok && (way == "from" || way == "to") {
+		return "caches-" + way
+	}
 	if stem, ok := strings.CutSuffix(flag, "y"); ok {
 		return stem + "ies"
 	}

@@ -195,7 +195,8 @@ func TestFurtherFlagsAreExercised(t *testing.T) {
 			}
 		}
 	}
-	note(map[string]any{"EXTRA_ARGS": []string{keyFlag}})
+	note(map[string]any{"EXTRA_ARGS": []string{keyFlag, noPushCache}})
+	note(map[string]any{"EXTRA_ARGS": cacheFlags()})
 	for _, e := range flagExamples() {
 		note(e.build.params)
 	}

@@ -280,7 +280,10 @@ func TestTask(t *testing.T) {
 // exercised are the builds of all tests that are about what parameters do, by their Task.
 func exercised() map[string][]build {
 	all := map[string][]build{}
-	for _, b := range slices.Concat(registryBuilds(), slices.Collect(maps.Values(contextBuilds())), joins(), warms(), builds(examples())) {
+	for _, b := range slices.Concat(
+		registryBuilds(), joins(), warms(), builds(examples()),
+		slices.Collect(maps.Values(contextBuilds())), slices.Collect(maps.Values(cacheBuilds())), slices.Collect(maps.Values(policyBuilds())),
+	) {
 		name := cmp.Or(b.task, "slipway")
 		all[name] = append(all[name], b)
 	}

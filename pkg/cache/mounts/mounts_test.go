@@ -224,7 +224,7 @@ func (m *machine) change(t *testing.T, r *rand.Rand) {
 	case 5:
 		err = os.Link(name(), p)
 	}
-	for _, e := range []error{unix.ENOENT, unix.ENOTDIR, unix.EEXIST, unix.EPERM} {
+	for _, e := range []error{unix.ENOENT, unix.ENOTDIR, unix.EEXIST, unix.EPERM, unix.ELOOP, unix.EISDIR} {
 		if errors.Is(err, e) {
 			return
 		}

@@ -106,9 +106,12 @@ func parse(args []string) (build.Options, error) {
 		}
 		o.Secrets = append(o.Secrets, parsed)
 	}
-	var err error
-	if o.Agents, err = secret.ParseAgents(agents); err != nil {
-		return o, err
+	for _, a := range agents {
+		parsed, err := secret.ParseAgent(a)
+		if err != nil {
+			return o, err
+		}
+		o.Agents = append(o.Agents, parsed)
 	}
 	if o.Context == "" {
 		return o, errors.New("there is no context")

@@ -32,7 +32,6 @@ func (c *Client) build(ctx context.Context, g graphs, opt SolveOpt, status chan 
 		return nil, err
 	}
 	i := &invocation{program: os.Getenv(BinaryEnv), dir: dir, opt: opt}
-	defer i.close()
 	if err := i.translate(ctx, g); err != nil {
 		return nil, err
 	}
