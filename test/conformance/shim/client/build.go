@@ -31,7 +31,7 @@ func (c *Client) build(ctx context.Context, g graphs, opt SolveOpt, status chan 
 	if opt, err = c.withSessions(ctx, dir, opt); err != nil {
 		return nil, err
 	}
-	i := &invocation{program: os.Getenv(BinaryEnv), dir: dir, opt: opt}
+	i := &invocation{program: os.Getenv(BinaryEnv), dir: dir, cacheDir: c.cacheDir(), opt: opt}
 	if err := i.translate(ctx, g); err != nil {
 		return nil, err
 	}

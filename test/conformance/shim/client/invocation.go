@@ -25,9 +25,10 @@ const (
 
 // invocation is a call of slipway that does what options of BuildKit's client say.
 type invocation struct {
-	program string // slipway, or that for LLB
-	dir     string // for files, in that of the sandbox; removed afterwards
-	opt     SolveOpt
+	program  string // slipway, or that for LLB
+	dir      string // for files, in that of the sandbox; removed afterwards
+	cacheDir string // of the sandbox
+	opt      SolveOpt
 
 	flags []string
 	args  []string
@@ -44,13 +45,10 @@ func unsupported(what string) error { return fmt.Errorf("slipway has no flag for
 
 // translate turns the options into flags, arguments and files.
 func (i *invocation) translate(ctx context.Context, g graphs) error {
-	switch {
-	case len(i.opt.CacheExports) > 0 || len(i.opt.CacheImports) > 0:
-		return unsupported("cache exports and imports")
-	}
 	if err := i.translateEntitlements(); err != nil {
 		return err
 	}
+	i.translateCaches()
 	for _, step := range []func() error{
 		func() error { return i.translateContext(ctx) },
 		func() error { return i.translateAttributes(ctx) },
@@ -160,7 +158,7 @@ func (i *invocation) translateAttribute(ctx context.Context, key, value string) 
 	lists := map[string]string{"add-hosts": "add-host", "ulimit": "ulimit"}
 	kind, name, _ := strings.Cut(key, ":")
 	switch {
-	case key == "context" || key == "filename" || key == "dockerfilekey" || key == "frontend.caps":
+	case key == "context" || key == "filename" || key == "dockerfilekey" || key == "frontend.caps" || key == "cache-from":
 	case (key == "source" || key == "cmdline") && value == "dockerfile.v0": // what the gateway calls the frontend
 	case key == "hostname": // for which a user of "docker build" has only this argument; it goes before
 		const argument = "BUILDKIT_SANDBOX_HOSTNAME"

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -17,6 +18,7 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/plugins/content/local"
+	"github.com/containerd/errdefs"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -116,17 +118,28 @@ func (i Images) Get(ctx context.Context, image string) (images.Image, error) {
 	return images.Image{Name: image, Target: target}, nil
 }
 
-// Delete is not possible: the mirror is a registry, and other tests may use the image.
-func (Images) Delete(context.Context, string, ...images.DeleteOpt) error {
-	return errors.New("the mirror deletes no images")
+// Delete removes an image from the mirror, but none of the base images, which other tests use.
+func (i Images) Delete(ctx context.Context, image string, _ ...images.DeleteOpt) error {
+	ref, err := name.ParseReference(image)
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(ref.Context().RepositoryStr(), "library/") {
+		return fmt.Errorf("the mirror keeps its base image %s", image)
+	}
+	return remote.Delete(ref, remote.WithContext(ctx), remote.WithTransport(i.client.transport))
 }
 
 func descriptor(d v1.Descriptor) ocispecs.Descriptor {
 	return ocispecs.Descriptor{MediaType: string(d.MediaType), Digest: digest.Digest(d.Digest.String()), Size: d.Size}
 }
 
+// put keeps content, which another image may have, too.
 func (c *Client) put(ctx context.Context, d ocispecs.Descriptor, data []byte) error {
 	w, err := content.OpenWriter(ctx, c.store, content.WithRef(d.Digest.String()), content.WithDescriptor(d))
+	if errdefs.IsAlreadyExists(err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
