@@ -27,7 +27,7 @@ import (
 )
 
 // bigBase pushes the base image with some MB more on top, and gives its reference.
-func bigBase(t *testing.T, host string, size int) string {
+func bigBase(t testing.TB, host string, size int) string {
 	t.Helper()
 	image, err := shared.base.Image()
 	if err != nil {
@@ -54,7 +54,7 @@ func bigBase(t *testing.T, host string, size int) string {
 }
 
 // tarOf is an archive of one file.
-func tarOf(t *testing.T, path string, content []byte) []byte {
+func tarOf(t testing.TB, path string, content []byte) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

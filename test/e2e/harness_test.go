@@ -13,7 +13,7 @@ import (
 )
 
 // needTool skips a test without a tool, except where all tools must be there.
-func needTool(t *testing.T, name string) {
+func needTool(t testing.TB, name string) {
 	t.Helper()
 	if _, err := exec.LookPath(name); err == nil {
 		return
@@ -25,7 +25,7 @@ func needTool(t *testing.T, name string) {
 }
 
 // needRoot skips a test that runs RUN with the namespace backend, or keeps owners of files.
-func needRoot(t *testing.T) {
+func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
@@ -53,7 +53,7 @@ type outcome struct {
 }
 
 // slipway runs the binary in dir with a small environment.
-func slipway(t *testing.T, dir string, args ...string) outcome {
+func slipway(t testing.TB, dir string, args ...string) outcome {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), shared.binary, args...)
 	cmd.Dir = dir
@@ -69,7 +69,7 @@ func slipway(t *testing.T, dir string, args ...string) outcome {
 }
 
 // mustSlipway runs the binary and expects success.
-func mustSlipway(t *testing.T, dir string, args ...string) outcome {
+func mustSlipway(t testing.TB, dir string, args ...string) outcome {
 	t.Helper()
 	o := slipway(t, dir, args...)
 	if o.code != 0 {
@@ -103,7 +103,7 @@ func registryWithBase(t *testing.T) (host, base string) {
 }
 
 // write makes files below a new directory; a path that ends in "/" is an empty directory.
-func write(t *testing.T, files map[string]string) string {
+func write(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range files {
@@ -125,7 +125,7 @@ func write(t *testing.T, files map[string]string) string {
 }
 
 // read gives the content of a file.
-func read(t *testing.T, path string) string {
+func read(t testing.TB, path string) string {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {

@@ -29,18 +29,18 @@ func (r *Registry) Log() string { return r.log.String() }
 
 // Serve starts a registry from which nothing can be deleted. Where docker-registry is not installed, the
 // test is skipped, or fails if SLIPWAY_REQUIRE_TOOLS is set.
-func Serve(t *testing.T) *Registry {
+func Serve(t testing.TB) *Registry {
 	t.Helper()
 	return serve(t, false)
 }
 
 // ServeDeletable is Serve of a registry that lets its clients delete.
-func ServeDeletable(t *testing.T) *Registry {
+func ServeDeletable(t testing.TB) *Registry {
 	t.Helper()
 	return serve(t, true)
 }
 
-func serve(t *testing.T, deletes bool) *Registry {
+func serve(t testing.TB, deletes bool) *Registry {
 	t.Helper()
 	program, err := exec.LookPath("docker-registry")
 	if err != nil && os.Getenv("SLIPWAY_REQUIRE_TOOLS") != "" {
@@ -72,7 +72,7 @@ func serve(t *testing.T, deletes bool) *Registry {
 }
 
 // await waits until the registry answers.
-func (r *Registry) await(t *testing.T) {
+func (r *Registry) await(t testing.TB) {
 	t.Helper()
 	for range 400 {
 		response, err := http.Get("http://" + r.Host + "/v2/")
@@ -88,7 +88,7 @@ func (r *Registry) await(t *testing.T) {
 }
 
 // unusedAddress is an address on loopback where nothing listens.
-func unusedAddress(t *testing.T) string {
+func unusedAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
