@@ -6,7 +6,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -78,7 +77,7 @@ func goBase(b *testing.B, host string) string {
 	if err != nil {
 		b.Fatal(err)
 	}
-	image, err = mutate.AppendLayers(image, static.NewLayer(tarOfDir(b, runtime.GOROOT(), "usr/local/go"), types.OCIUncompressedLayer))
+	image, err = mutate.AppendLayers(image, static.NewLayer(tarOfDir(b, strings.TrimSpace(tool(b, "go", "env", "GOROOT")), "usr/local/go"), types.OCIUncompressedLayer))
 	if err != nil {
 		b.Fatal(err)
 	}

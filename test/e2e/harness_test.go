@@ -33,7 +33,7 @@ func needRoot(t testing.TB) {
 }
 
 // tool runs another program that must succeed, and gives its output.
-func tool(t *testing.T, name string, args ...string) string {
+func tool(t testing.TB, name string, args ...string) string {
 	t.Helper()
 	needTool(t, name)
 	cmd := exec.CommandContext(t.Context(), name, args...)

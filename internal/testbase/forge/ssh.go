@@ -105,7 +105,7 @@ func serveSSH(conn net.Conn, conf *ssh.ServerConfig, root string) {
 
 // serveChannel answers to the one command that clients of git begin.
 func serveChannel(channel ssh.Channel, requests <-chan *ssh.Request, root string) {
-	defer channel.Close()
+	defer func() { _ = channel.Close() }() // the client may be gone
 	for r := range requests {
 		if r.Type != "exec" {
 			_ = r.Reply(false, nil)
