@@ -106,8 +106,11 @@ func TestWarmAndBuild(t *testing.T) {
 			source["cache/"+strings.TrimPrefix(f, volume+"/")] = string(content)
 		}
 	}
-	c := build{params: map[string]any{"IMAGE": image, "EXTRA_ARGS": []string{"--cache-dir=/workspace/source/cache"}}, source: source}
+	c := build{params: map[string]any{"IMAGE": image, "EXTRA_ARGS": []string{warmDirFlag}}, source: source}
 	o = c.run(t)
 	o.succeeded(t)
 	o.pushed(t, image, nil)
 }
+
+// warmDirFlag has a build take base images from where TestWarmAndBuild keeps them.
+const warmDirFlag = "--cache-dir=/workspace/source/cache"
