@@ -79,7 +79,7 @@ conformance: build test-tools ## run BuildKit's tests of the Dockerfile frontend
 
 .PHONY: race
 race: ## run the tests with the race detector (needs a C compiler)
-	@CGO_ENABLED=1 $(STAGE) "tests with the race detector" $(GO) $(GO_TEST) -race -timeout=30m $(TESTFLAGS) ./results/... ./pkg/... ./cmd/... ./internal/...
+	@CGO_ENABLED=1 $(STAGE) "tests with the race detector" $(GO) $(GO_TEST) -race -short -timeout=30m $(TESTFLAGS) ./results/... ./pkg/... ./cmd/... ./internal/...
 
 .PHONY: bench
 bench: ## run the benchmarks whose figures ARCHITECTURE.md gives
