@@ -50,7 +50,7 @@ const lookupTimeout = 20 * time.Second
 type Cache struct {
 	Options
 	ctx      context.Context
-	from     []*reader
+	from     []*guarded
 	ids      *identities
 	lookups  memo.Memo[op.Key, []*found]
 	saves    *saves
@@ -61,17 +61,25 @@ type Cache struct {
 func New(ctx context.Context, o Options) *Cache {
 	c := &Cache{Options: o, ctx: ctx, ids: &identities{writer: o.Writer, form: o.Form}}
 	for _, s := range o.From {
-		c.from = append(c.from, &reader{Store: s, warn: o.Warn})
+		c.from = append(c.from, &guarded{Store: s, use: "read", warn: o.Warn})
 	}
 	c.saves = newSaves(ctx, c)
 	return c
 }
 
-// reader asks a store until it fails once.
-type reader struct {
+// guarded is a store that is left alone once it has failed.
+type guarded struct {
 	Store
+	use    string // "read" or "written"
 	warn   func(string)
 	failed atomic.Bool
+}
+
+// fail has the store not be used again.
+func (g *guarded) fail(err error) {
+	if !g.failed.Swap(true) {
+		g.warn(fmt.Sprintf("cache %s cannot be %s, the build goes on without it: %v", g, g.use, err))
+	}
 }
 
 // found is a record that a store has.
@@ -108,7 +116,7 @@ func (c *Cache) lookup(ctx context.Context, k op.Key) ([]*found, error) {
 }
 
 // ask asks one store for a record; nil if there is none that can be used.
-func (c *Cache) ask(ctx context.Context, r *reader, name string) *found {
+func (c *Cache) ask(ctx context.Context, r *guarded, name string) *found {
 	if _, bad := c.distrust.Load(name); bad || r.failed.Load() {
 		return nil
 	}
@@ -160,13 +168,6 @@ func complete(ctx context.Context, s Store, rec *Record) (bool, error) {
 	}
 	err := g.Wait()
 	return !missing.Load(), err
-}
-
-// fail has the store not be asked again.
-func (r *reader) fail(err error) {
-	if !r.failed.Swap(true) {
-		r.warn(fmt.Sprintf("cache %s cannot be read, the build goes on without it: %v", r, err))
-	}
 }
 
 // Distrust reports whether err is because of a record. If so, that record is not used any more, and

@@ -33,6 +33,23 @@ type resolution struct {
 	// parts are those of the alias if there is one, else of the key.
 	parts []op.Part
 	hit   *found // nil for a miss
+
+	// bases are the trees that the outputs are made on, reads those that count by key in the
+	// alias.
+	bases, reads []*tree.Tree
+}
+
+// newResolution is what is known of a vertex before any key is.
+func newResolution(v *op.Vertex, in []op.Input) (*resolution, error) {
+	bases, err := op.Bases(v.Op, in)
+	if err != nil {
+		return nil, err
+	}
+	r := &resolution{bases: bases}
+	for _, i := range indirectReads(v) {
+		r.reads = append(r.reads, in[i].Tree)
+	}
+	return r, nil
 }
 
 // Key implements solve.Executor. Looking for the record comes first: it may know the key.
@@ -61,22 +78,18 @@ func (e *executor) Execute(ctx context.Context, v *op.Vertex, in []op.Input) ([]
 		return nil, err
 	}
 	c.saves.steps.add(v, r)
-	bases, _, err := op.Bases(v.Op, in)
-	if err != nil {
-		return nil, err
-	}
 	if r.hit != nil {
-		trees, err := c.trees(r.hit, bases)
+		trees, err := c.trees(r)
 		if err != nil {
 			return nil, err
 		}
 		solve.ReportFrom(ctx).Hit()
-		c.saves.found(v, in, r, trees)
+		c.saves.found(v, r, trees)
 		return trees, nil
 	}
 	trees, err := e.next.Execute(ctx, v, in)
 	if err == nil {
-		c.saves.executed(v, in, r, bases, trees)
+		c.saves.executed(v, r, trees)
 	}
 	return trees, err
 }
@@ -93,15 +106,15 @@ func merged(v *op.Vertex, in []op.Input) bool {
 	})
 }
 
-// trees are the outputs that a record stands for.
-func (c *Cache) trees(f *found, bases []*tree.Tree) ([]*tree.Tree, error) {
-	trees := make([]*tree.Tree, len(bases))
-	for i := range f.record.Outputs {
-		l, err := newStoredLayer(f, &f.record.Outputs[i], c.State)
+// trees are the outputs that the record found stands for.
+func (c *Cache) trees(r *resolution) ([]*tree.Tree, error) {
+	trees := make([]*tree.Tree, len(r.bases))
+	for i := range r.hit.record.Outputs {
+		l, err := newStoredLayer(r.hit, &r.hit.record.Outputs[i], c.State)
 		if err != nil {
-			return nil, f.damaged(err)
+			return nil, r.hit.damaged(err)
 		}
-		trees[i] = bases[i].Push(l)
+		trees[i] = r.bases[i].Push(l)
 	}
 	return trees, nil
 }
@@ -114,12 +127,11 @@ func (e *executor) resolve(ctx context.Context, v *op.Vertex, in []op.Input) (*r
 
 // find computes the keys of a vertex and looks for a record that holds.
 func (e *executor) find(ctx context.Context, v *op.Vertex, in []op.Input) (*resolution, error) {
-	r := &resolution{}
-	bases, _, err := op.Bases(v.Op, in)
+	r, err := newResolution(v, in)
 	if err != nil {
 		return nil, err
 	}
-	if err := e.byAlias(ctx, v, in, bases, r); err != nil || r.hit != nil {
+	if err := e.byAlias(ctx, v, in, r); err != nil || r.hit != nil {
 		return r, err
 	}
 	trace := &op.Trace{}
@@ -132,30 +144,28 @@ func (e *executor) find(ctx context.Context, v *op.Vertex, in []op.Input) (*reso
 	if v.NoCache {
 		return r, nil
 	}
-	r.hit, err = e.cache.match(ctx, r.key, Identity{}, bases)
+	r.hit, err = e.cache.match(ctx, r.key, Identity{}, r.bases)
 	return r, err
 }
 
 // byAlias looks for a record under the alias of a vertex, if it has one.
-func (e *executor) byAlias(ctx context.Context, v *op.Vertex, in []op.Input, bases []*tree.Tree, r *resolution) (err error) {
-	indirect := indirectReads(v)
-	if len(indirect) == 0 {
+func (e *executor) byAlias(ctx context.Context, v *op.Vertex, in []op.Input, r *resolution) (err error) {
+	if len(r.reads) == 0 {
 		return nil
 	}
 	trace := &op.Trace{}
-	if r.alias, err = e.next.Key(op.WithTrace(ctx, trace), v, byKey(in, indirect)); err != nil {
+	if r.alias, err = e.next.Key(op.WithTrace(ctx, trace), v, byKey(in, indirectReads(v))); err != nil {
 		return err
 	}
 	r.parts = trace.Parts
-	read := treesOf(in, indirect)
-	if v.NoCache || !known(read...) {
+	if v.NoCache || !known(r.reads...) {
 		return nil
 	}
-	identity, err := e.cache.ids.of(ctx, read...)
+	identity, err := e.cache.ids.of(ctx, r.reads...)
 	if err != nil {
 		return err
 	}
-	if r.hit, err = e.cache.match(ctx, r.alias, identity, bases); err != nil || r.hit == nil {
+	if r.hit, err = e.cache.match(ctx, r.alias, identity, r.bases); err != nil || r.hit == nil {
 		return err
 	}
 	r.key, r.byAlias = r.hit.record.Key, true
@@ -212,12 +222,4 @@ func byKey(in []op.Input, at []int) []op.Input {
 		out[i].ByKey = true
 	}
 	return out
-}
-
-func treesOf(in []op.Input, at []int) []*tree.Tree {
-	var trees []*tree.Tree
-	for _, i := range at {
-		trees = append(trees, in[i].Tree)
-	}
-	return trees
 }

@@ -3,6 +3,7 @@ package cache
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/memo"
@@ -30,7 +31,7 @@ func (x *identities) of(ctx context.Context, trees ...*tree.Tree) (Identity, err
 	h.Write([]byte("slipway identity v1\x00"))
 	for _, t := range trees {
 		layers := t.Layers()
-		h.Write([]byte{byte(len(layers) >> 24), byte(len(layers) >> 16), byte(len(layers) >> 8), byte(len(layers))})
+		h.Write(binary.BigEndian.AppendUint32(nil, uint32(len(layers))))
 		for _, l := range layers {
 			sum, err := x.layer(ctx, l)
 			if err != nil {

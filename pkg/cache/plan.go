@@ -25,8 +25,7 @@ type Status struct {
 // at as far as keys need it, and layers of images are not fetched. A vertex that the cache has nothing to do with
 // is left out.
 func (c *Cache) Plan(ctx context.Context, env *op.Env, vertices []*op.Vertex, roots []op.Edge) (map[string]Status, error) {
-	p := &planner{cache: c, earlier: c.earlierSteps(ctx)}
-	p.executor = &executor{cache: c, next: solve.Ops{Env: env}}
+	p := &planner{executor: &executor{cache: c, next: solve.Ops{Env: env}}, earlier: c.earlierSteps(ctx)}
 	s := solve.New(ctx, p)
 	defer s.Close()
 	c.Warm(ctx, env, s, roots)
@@ -62,7 +61,6 @@ func (e *missError) Error() string { return e.vertex.Name + " would be executed:
 // planner is an executor that executes nothing that can be cached.
 type planner struct {
 	*executor
-	cache   *Cache
 	earlier Steps
 }
 
@@ -81,11 +79,7 @@ func (p *planner) Execute(ctx context.Context, v *op.Vertex, in []op.Input) ([]*
 	if r.hit == nil {
 		return nil, &missError{v, p.reason(v, r)}
 	}
-	bases, _, err := op.Bases(v.Op, in)
-	if err != nil {
-		return nil, err
-	}
-	return p.cache.trees(r.hit, bases)
+	return p.cache.trees(r)
 }
 
 // resolveCheaply is resolve, except where the key needs to look into an image, which takes its layers.
@@ -94,13 +88,11 @@ func (p *planner) resolveCheaply(ctx context.Context, v *op.Vertex, in []op.Inpu
 		if _, image := v.Inputs[i].Vertex.Op.(*op.Image); !image {
 			continue
 		}
-		r := &resolution{}
-		bases, _, err := op.Bases(v.Op, in)
+		r, err := newResolution(v, in)
 		if err != nil {
 			return nil, err
 		}
-		err = p.byAlias(ctx, v, in, bases, r)
-		return r, err
+		return r, p.byAlias(ctx, v, in, r)
 	}
 	return p.resolve(ctx, v, in)
 }

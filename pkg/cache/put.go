@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -41,11 +42,11 @@ func exactIndex(ctx context.Context, l layer.Layer, blob layer.Blob) (*layer.Ind
 }
 
 // put keeps the blobs of an output.
-func (o *Output) put(ctx context.Context, s Store, blob v1.Layer, index []byte) error {
+func (o *Output) put(ctx context.Context, s Store, blob v1.Layer, index func() (io.ReadCloser, error)) error {
 	if err := s.Put(ctx, o.Layer, blob.Compressed); err != nil {
 		return err
 	}
-	return s.Put(ctx, o.Index, bytesOf(index))
+	return s.Put(ctx, o.Index, index)
 }
 
 // putConfig keeps the config that all manifests have.
@@ -67,7 +68,7 @@ func PutLayer(ctx context.Context, s Store, l layer.Layer, blob layer.Blob, form
 	if err != nil {
 		return nil, err
 	}
-	return o, o.put(ctx, s, blob.Blob(), index)
+	return o, o.put(ctx, s, blob.Blob(), bytesOf(index))
 }
 
 // PutRecord keeps a record, whose layers are kept already, under a name.

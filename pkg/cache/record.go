@@ -140,18 +140,23 @@ func (r *Record) Marshal() ([]byte, error) {
 // errForeign is what a manifest that is no record fails with.
 var errForeign = errors.New("it is not a record of Slipway's cache")
 
-// Unmarshal reads a manifest.
-func Unmarshal(data []byte) (*Record, error) {
+func parseManifest(data []byte) (*manifest, error) {
 	if len(data) > manifestLimit {
 		return nil, fmt.Errorf("it has %d bytes, more than the %d that are accepted", len(data), manifestLimit)
 	}
-	var m manifest
-	if err := json.Unmarshal(data, &m); err != nil {
+	m := new(manifest)
+	return m, json.Unmarshal(data, m)
+}
+
+// Unmarshal reads a manifest.
+func Unmarshal(data []byte) (*Record, error) {
+	m, err := parseManifest(data)
+	if err != nil {
 		return nil, err
 	}
 	text, ok := m.Annotations[recordField]
 	if !ok || m.ArtifactType != recordType {
-		return nil, foreign(&m)
+		return nil, foreign(m)
 	}
 	var j recordJSON
 	if err := json.Unmarshal([]byte(text), &j); err != nil {
@@ -180,15 +185,15 @@ func Unmarshal(data []byte) (*Record, error) {
 // foreign says what a manifest is that is no record.
 func foreign(m *manifest) error {
 	for _, d := range append(m.Layers, m.Config) {
-		if d.MediaType == buildkitCacheType {
+		if d.MediaType == BuildKitType {
 			return fmt.Errorf("%w but BuildKit's, whose keys are made otherwise", errForeign)
 		}
 	}
 	return errForeign
 }
 
-// buildkitCacheType is the config of BuildKit's cache manifests (BuildKit, cache/remotecache/v1).
-const buildkitCacheType = types.MediaType("application/vnd.buildkit.cacheconfig.v0")
+// BuildKitType is the config of BuildKit's cache manifests (BuildKit, cache/remotecache/v1).
+const BuildKitType = types.MediaType("application/vnd.buildkit.cacheconfig.v0")
 
 func (j *outputJSON) output(blob, index v1.Descriptor) (*Output, error) {
 	o := &Output{Base: Identity(j.Base), Layer: blob, DiffID: j.DiffID, Index: index, Content: layer.Sum(j.Content)}

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -35,26 +35,21 @@ type saves struct {
 	jobs map[layer.Layer]*job // by the layers whose saving they are
 }
 
-// writer puts into a store until it fails once.
+// writer is a store that is written to.
 type writer struct {
-	Store
-	warn   func(string)
-	failed atomic.Bool
+	guarded
 	config memo.Memo[struct{}, struct{}]
 }
 
-// putConfig puts the config that all manifests have, once.
-func (w *writer) putConfig(ctx context.Context) error {
+// keep puts a manifest, after the config that all manifests have, which is put once.
+func (w *writer) keep(ctx context.Context, name string, manifest []byte) error {
 	_, err := w.config.Do(ctx, ctx, struct{}{}, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, putConfig(ctx, w.Store)
 	})
-	return err
-}
-
-func (w *writer) fail(err error) {
-	if !w.failed.Swap(true) {
-		w.warn(fmt.Sprintf("cache %s cannot be written, the build goes on without it: %v", w, err))
+	if err != nil {
+		return err
 	}
+	return w.PutManifest(ctx, name, manifest)
 }
 
 // job is the saving of one result.
@@ -71,7 +66,7 @@ func newSaves(ctx context.Context, c *Cache) *saves {
 	}
 	s.ctx, s.stop = context.WithCancelCause(ctx)
 	for _, store := range c.To {
-		s.to = append(s.to, &writer{Store: store, warn: c.Warn})
+		s.to = append(s.to, &writer{guarded: guarded{Store: store, use: "written", warn: c.Warn}})
 	}
 	return s
 }
@@ -80,27 +75,25 @@ func newSaves(ctx context.Context, c *Cache) *saves {
 type result struct {
 	vertex *op.Vertex
 	*resolution
-	reads []*tree.Tree // those of the alias
-	bases []*tree.Tree
 	trees []*tree.Tree
 }
 
 // executed saves what an operation has just given.
-func (s *saves) executed(v *op.Vertex, in []op.Input, r *resolution, bases, trees []*tree.Tree) {
-	if len(s.to) == 0 || len(trees) != len(bases) || slices.Contains(trees, nil) {
+func (s *saves) executed(v *op.Vertex, r *resolution, trees []*tree.Tree) {
+	if len(s.to) == 0 || len(trees) != len(r.bases) || slices.Contains(trees, nil) {
 		return
 	}
-	s.start(&result{v, r, treesOf(in, indirectReads(v)), bases, trees})
+	s.start(&result{v, r, trees})
 }
 
 // found saves what was found where it is missing: in the other stores, and under its alias.
-func (s *saves) found(v *op.Vertex, in []op.Input, r *resolution, trees []*tree.Tree) {
+func (s *saves) found(v *op.Vertex, r *resolution, trees []*tree.Tree) {
 	aliasMissing := r.alias != (op.Key{}) && !r.byAlias
 	elsewhere := slices.ContainsFunc(s.to, func(w *writer) bool { return w.Store != r.hit.store })
 	if len(s.to) == 0 || !(aliasMissing || elsewhere) {
 		return
 	}
-	s.start(&result{vertex: v, resolution: r, reads: treesOf(in, indirectReads(v)), trees: trees})
+	s.start(&result{v, r, trees})
 }
 
 func (s *saves) start(r *result) {
@@ -134,8 +127,12 @@ func (s *saves) await(r *result) {
 	}
 }
 
-// below lists the jobs of the layers that the result was made on.
+// below lists the jobs of the layers that the result was made on. What was found is kept whatever
+// becomes of those.
 func (s *saves) below(r *result) []*job {
+	if r.hit != nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []*job
@@ -178,13 +175,14 @@ func (s *saves) save(r *result, j *job) {
 // blobs are the blobs of one output.
 type blobs struct {
 	layer v1.Layer
-	index []byte
+	index func() (io.ReadCloser, error)
 }
 
 // record makes the record of a result, and what it refers to.
 func (s *saves) record(r *result) (*Record, []blobs, error) {
 	if r.hit != nil {
-		return s.foundRecord(r)
+		rec, all := s.foundRecord(r)
+		return rec, all, nil
 	}
 	rec := &Record{Key: r.key, Created: s.cache.Now, Step: r.vertex.Name}
 	var all []blobs
@@ -198,22 +196,24 @@ func (s *saves) record(r *result) (*Record, []blobs, error) {
 	return rec, all, nil
 }
 
-// foundRecord is the record that was found, whose blobs are read only if a store lacks them.
-func (s *saves) foundRecord(r *result) (*Record, []blobs, error) {
+// foundRecord is the record that was found. Its blobs are read only if a store lacks them.
+func (s *saves) foundRecord(r *result) (*Record, []blobs) {
 	rec := *r.hit.record
 	rec.Reads = Identity{}
 	var all []blobs
 	for i, t := range r.trees {
-		b := blobs{layer: t.Top().(*storedLayer).Blob()}
-		if slices.ContainsFunc(s.to, func(w *writer) bool { return w.Store != r.hit.store }) {
-			var err error
-			if b.index, err = readBlob(s.ctx, r.hit.store, rec.Outputs[i].Index, indexLimit); err != nil {
-				return nil, nil, err
-			}
-		}
-		all = append(all, b)
+		all = append(all, blobs{
+			layer: t.Top().(*storedLayer).Blob(),
+			index: func() (io.ReadCloser, error) {
+				data, err := readBlob(s.ctx, r.hit.store, rec.Outputs[i].Index, indexLimit)
+				if err != nil {
+					return nil, err
+				}
+				return bytesOf(data)()
+			},
+		})
 	}
-	return &rec, all, nil
+	return &rec, all
 }
 
 // output writes the layer that an operation put on top of base.
@@ -240,7 +240,7 @@ func (s *saves) output(l layer.Layer, base *tree.Tree) (*Output, *blobs, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	return o, &blobs{written.Blob(), data}, nil
+	return o, &blobs{written.Blob(), bytesOf(data)}, nil
 }
 
 // put puts a result into a store, under its key and its alias. kept says that the store has this
@@ -280,7 +280,7 @@ func (s *saves) putRecord(w *writer, k op.Key, rec *Record) error {
 	if err != nil {
 		return err
 	}
-	return w.PutManifest(s.ctx, recordName(k), raw)
+	return w.keep(s.ctx, recordName(k), raw)
 }
 
 // present is the record for the result's key that the store has already and that holds as well as rec
@@ -332,9 +332,6 @@ func sameContent(a, b *Record) bool {
 }
 
 func (s *saves) putBlobs(w *writer, rec *Record, all []blobs) error {
-	if err := w.putConfig(s.ctx); err != nil {
-		return err
-	}
 	for i := range rec.Outputs {
 		if err := rec.Outputs[i].put(s.ctx, w.Store, all[i].layer, all[i].index); err != nil {
 			return err

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"regexp"
 	"sync"
@@ -27,10 +26,12 @@ type Step struct {
 	Parts []op.Part `json:"parts"`
 }
 
+var placeForm = regexp.MustCompile(`^\[([^\]]*)/\d+\] `)
+
 // place tells "[linux/amd64 build 2/6] RUN make" from the other steps of the Dockerfile: by
 // "linux/amd64 build 2". A step without is not kept.
 func place(name string) (string, bool) {
-	m := regexp.MustCompile(`^\[([^\]]*)/\d+\] `).FindStringSubmatch(name)
+	m := placeForm.FindStringSubmatch(name)
 	if m == nil {
 		return "", false
 	}
@@ -84,11 +85,8 @@ func (s Steps) marshal() ([]byte, error) {
 }
 
 func unmarshalSteps(data []byte) (Steps, error) {
-	if len(data) > manifestLimit {
-		return nil, fmt.Errorf("it has %d bytes, more than the %d that are accepted", len(data), manifestLimit)
-	}
-	var m manifest
-	if err := json.Unmarshal(data, &m); err != nil {
+	m, err := parseManifest(data)
+	if err != nil {
 		return nil, err
 	}
 	if m.ArtifactType != stepsType {
@@ -113,10 +111,7 @@ func (s *saves) putSteps() {
 		if w.failed.Load() {
 			continue
 		}
-		err := w.putConfig(s.ctx)
-		if err == nil {
-			err = w.PutManifest(s.ctx, stepsName(s.cache.Project), raw)
-		}
+		err := w.keep(s.ctx, stepsName(s.cache.Project), raw)
 		if err != nil && s.ctx.Err() == nil {
 			w.fail(err)
 		}

@@ -29,18 +29,16 @@ func Reads(o Op, n int) []int {
 	return slices.Compact(reads)
 }
 
-// Bases returns the trees that the outputs of an operation are each one layer on top of. ok is false
-// for operations whose outputs are something else.
-func Bases(o Op, in []Input) (bases []*tree.Tree, ok bool, err error) {
+// Bases returns the trees that the outputs of an operation are each one layer on top of. Only those of
+// a [File] and an [Exec] are that.
+func Bases(o Op, in []Input) ([]*tree.Tree, error) {
 	switch o := o.(type) {
 	case *File:
-		bases, err = o.bases(in)
-		return bases, true, err
+		return o.bases(in)
 	case *Exec:
-		bases, err = o.bases(in)
-		return bases, true, err
+		return o.bases(in)
 	}
-	return nil, false, nil
+	return nil, fmt.Errorf("the results of %T are not layers on top of its inputs", o)
 }
 
 func (f *File) bases(in []Input) ([]*tree.Tree, error) {

@@ -32,9 +32,6 @@ func openRepository(ctx context.Context, ref string, o Options) (cache.Store, er
 	return &repository{r}, nil
 }
 
-// buildkitConfig is the config of a manifest that holds BuildKit's cache (BuildKit, cache/remotecache/v1).
-const buildkitConfig = types.MediaType("application/vnd.buildkit.cacheconfig.v0")
-
 // lookupTimeout bounds the question of what a tag stands for.
 const lookupTimeout = 20 * time.Second
 
@@ -54,7 +51,7 @@ func refuseBuildKit(ctx context.Context, r *registry.Repository, tag string) err
 		Config    descriptor   `json:"config"`
 		Manifests []descriptor `json:"manifests"` // older versions keep the cache in an index
 	}
-	if json.Unmarshal(raw, &m) != nil || !slices.Contains(append(m.Manifests, m.Config), descriptor{buildkitConfig}) {
+	if json.Unmarshal(raw, &m) != nil || !slices.Contains(append(m.Manifests, m.Config), descriptor{cache.BuildKitType}) {
 		return nil
 	}
 	return &ForeignError{r.String() + ":" + tag, "BuildKit's cache"}
