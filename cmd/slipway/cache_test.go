@@ -3,18 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/types"
-
 	"github.com/slipway-build/slipway/pkg/cache"
 	"github.com/slipway-build/slipway/pkg/cache/bucket"
+	"github.com/slipway-build/slipway/pkg/cache/cachetest"
 	"github.com/slipway-build/slipway/pkg/state"
 )
 
@@ -27,30 +24,7 @@ func runSlipway(args ...string) (code int, stdout, stderr string) {
 
 func keepRecord(t *testing.T, s cache.Store, name, content string) {
 	t.Helper()
-	put := func(mediaType types.MediaType, content string) v1.Descriptor {
-		digest, size, err := v1.SHA256(strings.NewReader(content))
-		if err != nil {
-			t.Fatal(err)
-		}
-		d := v1.Descriptor{MediaType: mediaType, Digest: digest, Size: size}
-		if err := s.Put(t.Context(), d, func() (io.ReadCloser, error) {
-			return io.NopCloser(strings.NewReader(content)), nil
-		}); err != nil {
-			t.Fatal(err)
-		}
-		return d
-	}
-	blob := put(types.OCILayer, content)
-	rec := cache.Record{Created: time.Now(), Step: "RUN make " + name, Outputs: []cache.Output{{
-		Layer: blob, DiffID: blob.Digest, Index: put("application/vnd.slipway.layer.index.v1", "index"),
-	}}}
-	raw, err := rec.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.PutManifest(t.Context(), name, raw); err != nil {
-		t.Fatal(err)
-	}
+	cachetest.PutRecord(t, s, name, cache.Record{Created: time.Now(), Step: "RUN make " + name}, content, "index")
 }
 
 func TestCachePrune(t *testing.T) {

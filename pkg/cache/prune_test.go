@@ -3,17 +3,16 @@ package cache_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/slipway-build/slipway/pkg/cache"
 	"github.com/slipway-build/slipway/pkg/cache/bucket"
+	"github.com/slipway-build/slipway/pkg/cache/cachetest"
 )
 
 // undated is a store that does not know when its manifests were made, as registries do not.
@@ -29,36 +28,10 @@ func (s undated) List(ctx context.Context) ([]cache.Listed, error) {
 
 var now = time.Date(2030, 1, 31, 12, 0, 0, 0, time.UTC)
 
-func putBlob(t *testing.T, s cache.Store, mediaType types.MediaType, content string) v1.Descriptor {
-	t.Helper()
-	digest, size, err := v1.SHA256(strings.NewReader(content))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := v1.Descriptor{MediaType: mediaType, Digest: digest, Size: size}
-	if err := s.Put(t.Context(), d, func() (io.ReadCloser, error) {
-		return io.NopCloser(strings.NewReader(content)), nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
 // putRecord keeps a record of so many days ago with one layer.
 func putRecord(t *testing.T, s cache.Store, name string, days int, content string) {
 	t.Helper()
-	blob := putBlob(t, s, types.OCILayer, content)
-	rec := cache.Record{Created: now.AddDate(0, 0, -days), Step: "RUN " + name, Outputs: []cache.Output{{
-		Layer: blob, DiffID: blob.Digest, Index: putBlob(t, s, "application/vnd.slipway.layer.index.v1", ""),
-	}}}
-	putBlob(t, s, "application/vnd.oci.empty.v1+json", "{}")
-	raw, err := rec.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.PutManifest(t.Context(), name, raw); err != nil {
-		t.Fatal(err)
-	}
+	cachetest.PutRecord(t, s, name, cache.Record{Created: now.AddDate(0, 0, -days), Step: "RUN " + name}, content, "")
 }
 
 // The layers have 1000 bytes each, all records share a config of 2 bytes and an index of none.
@@ -87,7 +60,7 @@ func TestPrune(t *testing.T) {
 				putRecord(t, s, "record-30", 30, shared)
 				putRecord(t, s, "record-1", 1, strings.Repeat("1", 1000))
 				putRecord(t, s, "record-2", 2, strings.Repeat("2", 1000))
-				foreign := `{"schemaVersion":2,"config":{"digest":"` + putBlob(t, s, types.OCILayer, "foreign").Digest.String() + `"}}`
+				foreign := `{"schemaVersion":2,"config":{"digest":"` + cachetest.PutBlob(t, s, types.OCILayer, "foreign").Digest.String() + `"}}`
 				if err := s.PutManifest(t.Context(), "latest", []byte(foreign)); err != nil {
 					t.Fatal(err)
 				}

@@ -43,14 +43,10 @@ func descriptor(data []byte) v1.Descriptor {
 	return d
 }
 
-// put puts a blob of that content.
+// put puts a layer of that content.
 func put(t *testing.T, s cache.Store, content string) v1.Descriptor {
 	t.Helper()
-	d := descriptor([]byte(content))
-	if err := s.Put(t.Context(), d, bytesOf([]byte(content))); err != nil {
-		t.Fatal(err)
-	}
-	return d
+	return PutBlob(t, s, types.OCILayer, content)
 }
 
 // manifestOf is a manifest that refers to blobs, whose config is one of them. Its other parts are those of

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/slipway-build/slipway/internal/testbase/distribution"
+	"github.com/slipway-build/slipway/pkg/cache/cachetest"
 	"github.com/slipway-build/slipway/pkg/cache/location"
 )
 
@@ -120,8 +121,8 @@ func TestForeign(t *testing.T) {
 	})
 	host := distribution.ServeDeletable(t).Host
 	s := open(t, host+"/app")
-	config := blobOf(t, s, "application/vnd.buildkit.cacheconfig.v0", "{}")
-	layer := blobOf(t, s, types.OCILayer, "a layer")
+	config := cachetest.PutBlob(t, s, "application/vnd.buildkit.cacheconfig.v0", "{}")
+	layer := cachetest.PutBlob(t, s, types.OCILayer, "a layer")
 	for tag, mediaType := range map[string]types.MediaType{"buildcache": config.MediaType, "image": types.OCIConfigJSON} {
 		raw := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
 			types.OCIManifestSchema1, mediaType, config.Digest, config.Size, layer.MediaType, layer.Digest, layer.Size)

@@ -3,7 +3,6 @@ package location_test
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -13,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/slipway-build/slipway/internal/testbase"
@@ -70,27 +68,12 @@ func TestMemoryRegistry(t *testing.T) {
 	cachetest.Run(t, func(t *testing.T) cache.Store { return struct{ cache.Store }{newStore(t)} })
 }
 
-func blobOf(t *testing.T, s cache.Store, mediaType types.MediaType, content string) v1.Descriptor {
-	t.Helper()
-	digest, size, err := v1.SHA256(strings.NewReader(content))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := v1.Descriptor{MediaType: mediaType, Digest: digest, Size: size}
-	if err := s.Put(t.Context(), d, func() (io.ReadCloser, error) {
-		return io.NopCloser(strings.NewReader(content)), nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
 // TestRecordInDistribution has a registry accept what records are: artifacts without a config.
 func TestRecordInDistribution(t *testing.T) {
 	s := open(t, distribution.ServeDeletable(t).Host+"/cache")
-	blob := blobOf(t, s, types.OCILayer, "a layer")
-	index := blobOf(t, s, "application/vnd.slipway.layer.index.v1", "an index")
-	blobOf(t, s, "application/vnd.oci.empty.v1+json", "{}")
+	blob := cachetest.PutBlob(t, s, types.OCILayer, "a layer")
+	index := cachetest.PutBlob(t, s, "application/vnd.slipway.layer.index.v1", "an index")
+	cachetest.PutBlob(t, s, "application/vnd.oci.empty.v1+json", "{}")
 	rec := cache.Record{Outputs: []cache.Output{{Layer: blob, DiffID: blob.Digest, Index: index}}}
 	raw, err := rec.Marshal()
 	if err != nil {
@@ -131,7 +114,7 @@ func TestNoDeletion(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, host+"/cache").(cache.Prunable)
-			d := blobOf(t, s, types.OCILayer, "a blob")
+			d := cachetest.PutBlob(t, s, types.OCILayer, "a blob")
 			raw := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/json","digest":%q,"size":%d},"layers":[]}`,
 				types.OCIManifestSchema1, d.Digest, d.Size)
 			if err := s.PutManifest(t.Context(), "record-1", raw); err != nil {
