@@ -18,6 +18,7 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/cache"
 	"github.com/slipway-build/slipway/pkg/extract"
+	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/state"
 	"github.com/slipway-build/slipway/pkg/tree"
@@ -161,9 +162,7 @@ func (e *earlier) extract(ctx context.Context, dir string) error {
 func (e *earlier) forget(st *state.Dir) error {
 	var errs []error
 	for _, o := range e.record.Outputs {
-		for kind, digest := range map[string]string{"blobs": o.Layer.Digest.Hex, "tars": o.DiffID.Hex} {
-			errs = append(errs, st.Remove(kind, "sha256-"+digest))
-		}
+		errs = append(errs, layer.Forget(st, o.Layer.Digest, o.DiffID))
 	}
 	return errors.Join(errs...)
 }

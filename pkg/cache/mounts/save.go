@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/slipway-build/slipway/pkg/cache"
 	"github.com/slipway-build/slipway/pkg/compression"
@@ -133,5 +132,5 @@ func (m *Mounts) put(ctx context.Context, s cache.Store, name string, u *used, k
 	if err := cache.PutRecord(ctx, s, manifestName(name), r); err != nil {
 		return err
 	}
-	return m.State.Remove("blobs", strings.Replace(out.Layer.Digest.String(), ":", "-", 1))
+	return layer.Forget(m.State, out.Layer.Digest, out.DiffID)
 }
