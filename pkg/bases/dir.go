@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/registry"
+	"github.com/slipway-build/slipway/pkg/stream"
 )
 
 const (
@@ -169,7 +170,7 @@ func (d *directory) Put(ctx context.Context, blob v1.Descriptor, open func() (io
 	if err := d.root.MkdirAll(path.Dir(name), 0o777); err != nil {
 		return err
 	}
-	return d.write(name, &ctxReader{ctx, r})
+	return d.write(name, stream.Reader(ctx, r))
 }
 
 // has reports whether a blob is there, young enough, and as its digest says. Whatever else is there will be replaced.
@@ -187,7 +188,7 @@ func (d *directory) has(ctx context.Context, blob v1.Descriptor) bool {
 	if err != nil {
 		return false
 	}
-	_, err = io.Copy(h, &ctxReader{ctx, f})
+	_, err = io.Copy(h, stream.Reader(ctx, f))
 	return err == nil && fmt.Sprintf("%x", h.Sum(nil)) == blob.Digest.Hex
 }
 
@@ -243,18 +244,4 @@ func (d *directory) writeIndex(index *v1.IndexManifest) error {
 		return err
 	}
 	return d.write("index.json", strings.NewReader(string(raw)))
-}
-
-// ctxReader ends when ctx does.
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-// Read implements io.Reader.
-func (c *ctxReader) Read(p []byte) (int, error) {
-	if c.ctx.Err() != nil {
-		return 0, context.Cause(c.ctx)
-	}
-	return c.r.Read(p)
 }

@@ -9,6 +9,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/slipway-build/slipway/pkg/image"
+	"github.com/slipway-build/slipway/pkg/stream"
 )
 
 // content is a blob of an image: a layer, config, manifest or index.
@@ -89,7 +90,7 @@ func (c content) copyTo(ctx context.Context, w io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(io.MultiWriter(w, h), &ctxReader{ctx, r})
+	n, err := io.Copy(io.MultiWriter(w, h), stream.Reader(ctx, r))
 	if err != nil {
 		return fmt.Errorf("blob %s: %w", c.desc.Digest, err)
 	}
@@ -97,20 +98,6 @@ func (c content) copyTo(ctx context.Context, w io.Writer) (err error) {
 		return fmt.Errorf("blob %s: read %d bytes with digest %s instead of %d", c.desc.Digest, n, got, c.desc.Size)
 	}
 	return nil
-}
-
-// ctxReader ends when ctx does.
-type ctxReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-// Read implements io.Reader.
-func (c *ctxReader) Read(p []byte) (int, error) {
-	if c.ctx.Err() != nil {
-		return 0, context.Cause(c.ctx)
-	}
-	return c.r.Read(p)
 }
 
 func blobPath(h v1.Hash) string { return "blobs/" + h.Algorithm + "/" + h.Hex }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/slipway-build/slipway/pkg/stream"
 )
 
 // warmDir is a directory of base images, an OCI layout that "slipway cache warm" keeps. It may be read-only, and be
@@ -77,12 +79,7 @@ func (d *warmDir) verified(ctx context.Context, desc v1.Descriptor) (_ *os.File,
 			_ = f.Close() // it was only read
 		}
 	}()
-	v, err := newVerifier(readerFunc(func(p []byte) (int, error) {
-		if ctx.Err() != nil {
-			return 0, context.Cause(ctx)
-		}
-		return f.Read(p)
-	}), desc)
+	v, err := newVerifier(stream.Reader(ctx, f), desc)
 	if err != nil {
 		return nil, err
 	}
