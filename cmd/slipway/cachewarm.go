@@ -12,8 +12,11 @@ import (
 	"github.com/slipway-build/slipway/pkg/bases"
 )
 
-// defaultCacheDir is where Kaniko keeps base images.
-const defaultCacheDir = "/cache"
+// Where Kaniko keeps base images, and for how long its caches hold.
+const (
+	defaultCacheDir = "/cache"
+	defaultCacheTTL = 14 * 24 * time.Hour
+)
 
 func cacheWarmCommand() *cli.Command {
 	return &cli.Command{
@@ -36,7 +39,7 @@ func warmFlags() []cli.Flag {
 		&cli.StringSliceFlag{Category: category, Name: "build-arg", Usage: "value of an ARG that FROM uses: `NAME=VALUE`, or NAME to take it from the environment"},
 		&cli.StringSliceFlag{Category: category, Name: "platform", Aliases: []string{"custom-platform", "customPlatform"}, Usage: "`OS/ARCH[/VARIANT]` to fetch for (default: this machine's)"},
 		&cli.StringFlag{Category: category, Name: "cache-dir", Aliases: []string{"c"}, Value: defaultCacheDir, Usage: "`DIR` to keep them in"},
-		&cli.DurationFlag{Category: category, Name: "cache-ttl", Value: 14 * 24 * time.Hour, Usage: "`AGE` at which what is there is fetched again; 0 for never"},
+		&cli.DurationFlag{Category: category, Name: "cache-ttl", Value: defaultCacheTTL, Usage: "`AGE` at which what is there is fetched again; 0 for never"},
 		&cli.BoolFlag{Category: category, Name: "force", Aliases: []string{"f"}, Usage: "fetch again what is there, whatever its age"},
 	}
 }

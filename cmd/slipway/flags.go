@@ -75,7 +75,7 @@ func cacheFlags() []cli.Flag {
 		&cli.StringFlag{Category: category, Name: "cache-repo", Usage: "`STORE` of --cache (default: the repository of the first --tag with /cache appended; without a tag, a directory below --state-dir)"},
 		&cli.StringSliceFlag{Category: category, Name: "cache-from", Usage: "`STORE` to take results from: a repository, a directory or a bucket (s3://, gs://, azblob://)"},
 		&cli.StringSliceFlag{Category: category, Name: "cache-to", Usage: "`STORE` to keep results in"},
-		&cli.DurationFlag{Category: category, Name: "cache-ttl", Value: 14 * 24 * time.Hour, Usage: "`AGE` at which results are not used any more; 0 for never"},
+		&cli.DurationFlag{Category: category, Name: "cache-ttl", Value: defaultCacheTTL, Usage: "`AGE` at which results are not used any more; 0 for never"},
 		&cli.BoolFlag{Category: category, Name: "cache-copy-layers", Value: true, Usage: "keep results of COPY and ADD, too"},
 		&cli.BoolFlag{Category: category, Name: "cache-run-layers", Value: true, Usage: "keep results of RUN and WORKDIR"},
 		&cli.BoolFlag{Category: category, Name: "no-push-cache", Usage: "take results, keep none"},

@@ -217,7 +217,7 @@ func (s *session) show() (err error) {
 func (s *session) connect(ctx context.Context) (err error) {
 	r := s.Registry
 	r.State, r.Layouts = s.state, s.plan.layouts
-	r.Warn = func(m string) { s.display.Warn(progress.Warning{Level: 1, Short: m}) }
+	r.Warn = s.note
 	s.client, err = registry.New(ctx, r)
 	return err
 }
@@ -270,7 +270,7 @@ func (s *session) run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	if err := s.meter.Finish(); err != nil {
-		s.display.Warn(progress.Warning{Level: 1, Short: err.Error()})
+		s.note(err.Error())
 	}
 	return res, nil
 }

@@ -18,7 +18,6 @@ import (
 	"github.com/slipway-build/slipway/pkg/image"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/op"
-	"github.com/slipway-build/slipway/pkg/progress"
 )
 
 // CacheOptions say where results are kept between builds.
@@ -83,12 +82,12 @@ func (s *session) openMounts() error {
 	if !modes.Any() {
 		return nil
 	}
-	if len(s.cacheFrom) == 0 && len(s.cacheTo) == 0 && len(s.Cache.From)+len(s.Cache.To) == 0 {
+	if len(s.Cache.From)+len(s.Cache.To) == 0 {
 		return errors.New("cache mounts can be kept only where there is a cache: give --cache, --cache-from or --cache-to")
 	}
 	s.mounts = mounts.New(mounts.Options{
 		From: s.cacheFrom, To: s.cacheTo, Modes: modes, MaxSize: limit, State: s.state, Now: s.now,
-		Warn: func(m string) { s.display.Warn(progress.Warning{Level: 1, Short: m}) },
+		Warn: s.note,
 	})
 	return nil
 }
@@ -115,7 +114,7 @@ func (s *session) openStore(ctx context.Context, spec string) (cache.Store, erro
 	store, err := location.Open(ctx, spec, location.Options{Registry: s.client})
 	var foreign *location.ForeignError
 	if errors.As(err, &foreign) {
-		s.display.Warn(progress.Warning{Level: 1, Short: "the build goes on without a cache: " + err.Error()})
+		s.note("the build goes on without a cache: " + err.Error())
 		return nil, nil
 	}
 	return store, err
@@ -132,7 +131,7 @@ func (s *session) startCache(ctx context.Context, graph *frontend.Result) {
 		// Whose cache it is says the store.
 		Project: filepath.Base(s.plan.frontend.Filename) + " " + s.Target,
 		Form:    s.form(graph), Now: s.now, State: s.state, Writer: s.writer,
-		Warn: func(m string) { s.display.Warn(progress.Warning{Level: 1, Short: m}) },
+		Warn: s.note,
 	})
 	if len(s.cacheTo) > 0 {
 		s.closers = append(s.closers, func() error { return s.flushCache(ctx) })
