@@ -29,6 +29,10 @@ type Files struct {
 	// NameTagDigestFile gets a line "repository:tag@digest" for each destination.
 	NameTagDigestFile string
 
+	// BuilderOutput is a directory whose file "images" gets a line of JSON for each destination of an image that was
+	// pushed: Kaniko's BUILDER_OUTPUT.
+	BuilderOutput string
+
 	// Other are files of other formats that shall be written with these, or not at all.
 	Other []File
 
@@ -138,6 +142,13 @@ func (f *Files) files(image Image, extra ...Result) ([]file, error) {
 		return nil, err
 	}
 	all := append(f.resultFiles(append(values, extra...)), f.kanikoFiles(image.Digest, names, tags)...)
+	if f.BuilderOutput != "" && image.Pushed {
+		lines, err := image.jsonLines()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, file{filepath.Join(f.BuilderOutput, "images"), lines, false})
+	}
 	for _, o := range f.Other {
 		if o.Path != "" {
 			all = append(all, file{o.Path, o.Content, false})

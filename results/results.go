@@ -9,6 +9,7 @@
 package results
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -95,6 +96,26 @@ func (i Image) nameDigestLines(tags bool) (string, error) {
 			b.WriteString(":" + r.tag.TagStr())
 		}
 		b.WriteString("@" + i.Digest + "\n")
+	}
+	return b.String(), nil
+}
+
+// jsonLines is the content of the file "images" of Kaniko's BUILDER_OUTPUT.
+func (i Image) jsonLines() (string, error) {
+	refs, err := i.references()
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	for _, r := range refs {
+		line, err := json.Marshal(struct {
+			Name   string `json:"name"`
+			Digest string `json:"digest"`
+		}{r.tag.Name(), i.Digest})
+		if err != nil {
+			return "", err
+		}
+		b.Write(append(line, '\n'))
 	}
 	return b.String(), nil
 }

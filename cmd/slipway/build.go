@@ -13,6 +13,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/slipway-build/slipway/internal/kaniko"
 	"github.com/slipway-build/slipway/pkg/build"
 	"github.com/slipway-build/slipway/pkg/policy"
 	"github.com/slipway-build/slipway/pkg/secret"
@@ -38,6 +39,11 @@ func runBuild(c *cli.Context) error {
 		err = &build.UsageError{Err: err}
 		return build.WriteFailure(c.Context, c.String("results-dir"), c.StringSlice("result"), nil, err)
 	}
+	if c.Bool("dryrun") || os.Getenv("KANIKO_PRINT_PLAN") == "1" {
+		if err := printPlan(c, opts, formatText); err != nil || c.Bool("dryrun") {
+			return err
+		}
+	}
 	result, err := build.Run(c.Context, opts)
 	if err != nil {
 		return err
@@ -56,7 +62,6 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		Dockerfile:     c.String("file"),
 		Stdin:          c.App.Reader,
 		Stdout:         c.App.Writer,
-		Target:         c.String("target"),
 		Platforms:      splitCommas(c.StringSlice("platform")),
 		Annotations:    c.StringSlice("annotation"),
 		Tags:           c.StringSlice("tag"),
@@ -84,7 +89,10 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		Pull:           c.Bool("pull"),
 		Check:          c.Bool("check"),
 		Isolation:      c.String("isolation"),
-		Progress:       c.String("progress"),
+		IgnorePaths:    c.StringSlice("ignore-path"),
+		SingleLayer:    c.Bool("single-snapshot"),
+		ImageFormat:    c.String("image-format"),
+		Notices:        kanikoNotices(c, kaniko.Flags()),
 		ProgressTo:     c.App.ErrWriter,
 		ProgressFile:   c.String("progress-file"),
 		MetadataFile:   c.String("metadata-file"),
@@ -92,18 +100,25 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		ResultsDir:     c.String("results-dir"),
 		Results:        c.StringSlice("result"),
 
+		BuilderOutput:              os.Getenv("BUILDER_OUTPUT"),
 		DigestFile:                 c.String("digest-file"),
 		ImageNameWithDigestFile:    c.String("image-name-with-digest-file"),
 		ImageNameTagWithDigestFile: c.String("image-name-tag-with-digest-file"),
 	}
-	if c.Bool("quiet") {
-		o.Progress, o.ProgressTo = "quiet", io.Discard
+	if targets := splitCommas(c.StringSlice("target")); len(targets) > 0 {
+		o.Target, o.FurtherTargets = targets[0], targets[1:]
 	}
-	if c.IsSet("compression-level") {
-		level := c.Int("compression-level")
+	// Kaniko has -1 for the algorithm's default.
+	if level := c.Int("compression-level"); c.IsSet("compression-level") && level != -1 {
 		o.CompressionLevel = &level
 	}
 	var err error
+	if o.Progress, err = progressMode(c); err != nil {
+		return build.Options{}, err
+	}
+	if c.Bool("quiet") {
+		o.Progress, o.ProgressTo = "quiet", io.Discard
+	}
 	for _, set := range []func() error{
 		func() error { o.Context, err = contextOf(c); return err },
 		func() error { o.BuildArgs, err = buildArgs(c.StringSlice("build-arg")); return err },
@@ -120,7 +135,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		func() error { o.Registry, err = registryOptions(c); return err },
 		func() error { o.Secrets, err = secrets(c.StringSlice("secret"), c.String("secrets-dir")); return err },
 		func() error { o.Agents, err = agents(c.StringSlice("ssh"), c.String("ssh-dir")); return err },
-		func() error { o.Epoch, err = epoch(c.String("source-date-epoch")); return err },
+		func() error { o.Epoch, err = epoch(c); return err },
 	} {
 		if err := set(); err != nil {
 			return build.Options{}, err
@@ -142,6 +157,9 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 // contextFlag is the flag for the build context.
 const contextFlag = "context"
 
+// contextDefaultFlag is what the build context is if nothing is given; only kanikoCall sets it.
+const contextDefaultFlag = "context-default"
+
 // contextOf is the context given as argument or with --context; Kaniko's dir:// form of directories
 // works too.
 func contextOf(c *cli.Context) (string, error) {
@@ -158,17 +176,12 @@ func contextOf(c *cli.Context) (string, error) {
 	switch {
 	case dir == "" && c.IsSet(contextFlag):
 		return "", errors.New("there is no build context: what is given for it is empty")
+	case dir == "" && c.String("bucket") != "":
+		dir = "gs://" + strings.TrimPrefix(c.String("bucket"), "gs://")
 	case dir == "":
-		dir = "."
+		dir = c.String(contextDefaultFlag)
 	}
-	switch scheme, rest, _ := strings.Cut(dir, "://"); {
-	case !strings.Contains(dir, "://"):
-	case scheme == "dir":
-		dir = rest
-	case !slices.Contains([]string{"http", "https", "ssh", "tar"}, scheme):
-		return "", fmt.Errorf("build context %s: contexts of kind %s:// are not supported yet", dir, scheme)
-	}
-	return dir, nil
+	return strings.TrimPrefix(dir, "dir://"), nil
 }
 
 // buildArgs reads NAME=VALUE, and NAME alone as the value from our own environment, as Docker
@@ -251,8 +264,13 @@ func agents(values []string, dir string) ([]secret.AgentSpec, error) {
 	return append(specs, s), nil
 }
 
-func epoch(value string) (*time.Time, error) {
-	if value == "" {
+// epoch is SOURCE_DATE_EPOCH; Kaniko's --reproducible is the earliest one.
+func epoch(c *cli.Context) (*time.Time, error) {
+	value := c.String("source-date-epoch")
+	switch {
+	case value == "" && c.Bool("reproducible"):
+		value = "0"
+	case value == "":
 		return nil, nil
 	}
 	seconds, err := strconv.ParseInt(value, 10, 64)

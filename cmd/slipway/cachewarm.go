@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/slipway-build/slipway/internal/kaniko"
 	"github.com/slipway-build/slipway/pkg/bases"
 )
 
@@ -23,7 +25,7 @@ func cacheWarmCommand() *cli.Command {
 		Name:         "warm",
 		Usage:        "fetch base images into a directory from which builds take them",
 		ArgsUsage:    "[IMAGE...]",
-		Flags:        withLists(warmFlags(), registryFlags(), warmDisplayFlags()),
+		Flags:        withLists(warmFlags(), registryFlags(), acceptedFlags("Accepted for Kaniko's sake", kaniko.WarmerFlags())),
 		OnUsageError: asUsageError,
 		Action:       runCacheWarm,
 	}
@@ -44,20 +46,13 @@ func warmFlags() []cli.Flag {
 	}
 }
 
-// warmDisplayFlags are those that callers of Kaniko's warmer give. There is one line for each image, which none of them changes.
-func warmDisplayFlags() []cli.Flag {
-	const category = "Display"
-	return []cli.Flag{
-		&cli.StringFlag{Category: category, Name: "verbosity", Aliases: []string{"v"}, Usage: "accepted for Kaniko's sake"},
-		&cli.StringFlag{Category: category, Name: "log-format", Usage: "accepted for Kaniko's sake"},
-		&cli.BoolFlag{Category: category, Name: "log-timestamp", Usage: "accepted for Kaniko's sake"},
-	}
-}
-
 func runCacheWarm(c *cli.Context) error {
 	o, err := warmOptions(c)
 	if err != nil {
 		return usageError{err}
+	}
+	for _, n := range kaniko.FlagNotices(kaniko.WarmerFlags(), c.IsSet) {
+		fmt.Fprintln(c.App.ErrWriter, "slipway: "+n)
 	}
 	w, err := bases.New(c.Context, o)
 	if err != nil {

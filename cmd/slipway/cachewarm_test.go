@@ -9,19 +9,18 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/slipway-build/slipway/internal/kaniko"
 	"github.com/slipway-build/slipway/pkg/bases"
 )
 
 // warmed parses a command line as "slipway cache warm" does.
-func warmed(t *testing.T, args ...string) bases.Options {
+func warmed(t *testing.T, args ...string) (o bases.Options, notices []string) {
 	t.Helper()
-	var (
-		o   bases.Options
-		err error
-	)
+	var err error
 	app := newApp(nil, &strings.Builder{}, &strings.Builder{})
 	i := slices.IndexFunc(app.Command("cache").Subcommands, func(c *cli.Command) bool { return c.Name == "warm" })
 	app.Command("cache").Subcommands[i].Action = func(c *cli.Context) error {
+		notices = kaniko.FlagNotices(kaniko.WarmerFlags(), c.IsSet)
 		o, err = warmOptions(c)
 		return err
 	}
@@ -32,7 +31,7 @@ func warmed(t *testing.T, args ...string) bases.Options {
 	if err := app.Run(args); err != nil {
 		t.Fatal(err)
 	}
-	return o
+	return o, notices
 }
 
 // The flags and their letters are those of Kaniko's warmer.
@@ -45,16 +44,16 @@ func TestWarmOptions(t *testing.T) {
 		{"-i a -v debug --log-format json --log-timestamp", "[a]  map[] [] /cache 336h0m0s false"},
 		{"-i a --dockerfile= --cache-dir= --cache-ttl=", "[a]  map[] [] /cache 336h0m0s false"},
 	} {
-		o := warmed(t, strings.Fields(test.args)...)
+		o, _ := warmed(t, strings.Fields(test.args)...)
 		got := fmt.Sprint(o.Images, " ", o.Dockerfile, " ", o.BuildArgs, " ", o.Platforms, " ", o.Dir, " ", o.TTL, " ", o.Force)
 		if got != test.want {
 			t.Errorf("%s: got %s, want %s", test.args, got, test.want)
 		}
 	}
-	if o := warmed(t, "--context=/workspace/source", "-d", "Dockerfile"); o.Context != "/workspace/source" {
+	if o, _ := warmed(t, "--context=/workspace/source", "-d", "Dockerfile"); o.Context != "/workspace/source" {
 		t.Errorf("context is %q", o.Context)
 	}
-	o := warmed(t, "-i", "a", "--context=", "--skip-tls-verify-pull", "--insecure-registry", "r", "--cache-ttl", "1h")
+	o, _ := warmed(t, "-i", "a", "--context=", "--skip-tls-verify-pull", "--insecure-registry", "r", "--cache-ttl", "1h")
 	if !o.Registry.Pull.SkipTLSVerify || !o.Registry.Hosts["r"].PlainHTTP || o.TTL != time.Hour {
 		t.Errorf("registries are %+v", o.Registry)
 	}

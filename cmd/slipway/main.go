@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -68,18 +67,13 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 }
 
 // normalizeArgs lets habits work that the flag package does not know: Kaniko's call without a
-// subcommand (or under the name "executor"), flags after the context directory, which would be taken for
-// further arguments, and lists (see listFlags).
+// subcommand (see kanikoCall), flags after the context directory, which would be taken for further arguments, and
+// lists (see listFlags).
 func normalizeArgs(app *cli.App, args []string) ([]string, error) {
 	if len(args) == 0 {
 		return args, nil
 	}
-	rest := args[1:]
-	kaniko := strings.TrimSuffix(filepath.Base(args[0]), ".exe") == "executor"
-	if kaniko && (len(rest) == 0 || app.Command(rest[0]) == nil) ||
-		len(rest) > 0 && strings.HasPrefix(rest[0], "-") && !slices.Contains([]string{"-h", "--help", "-help"}, rest[0]) {
-		rest = slices.Concat([]string{"build"}, rest)
-	}
+	rest := kanikoCall(app, args[0], args[1:])
 	if len(rest) == 0 {
 		return args, nil
 	}

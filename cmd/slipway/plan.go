@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -66,7 +67,11 @@ func runLint(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := inspect(c, build.InspectLint)
+	opts, err := inspectOptions(c)
+	if err != nil {
+		return err
+	}
+	r, err := inspect(c, opts, build.InspectLint)
 	if err != nil {
 		return err
 	}
@@ -99,12 +104,25 @@ func runPlan(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := inspect(c, what)
+	opts, err := inspectOptions(c)
 	if err != nil {
 		return err
 	}
-	if what != build.InspectGraph {
-		return build.PrintAnswer(c.App.Writer, r.Result, format == formatJSON)
+	if what == build.InspectGraph {
+		return printPlan(c, opts, format)
+	}
+	r, err := inspect(c, opts, what)
+	if err != nil {
+		return err
+	}
+	return build.PrintAnswer(c.App.Writer, r.Result, format == formatJSON)
+}
+
+// printPlan shows what a build with these options would do.
+func printPlan(c *cli.Context, opts build.Options, format string) error {
+	r, err := inspect(c, opts, build.InspectGraph)
+	if err != nil {
+		return err
 	}
 	g := graph.New(r.Result, r.Cache)
 	switch format {
@@ -124,15 +142,23 @@ func chosenFormat(c *cli.Context, formats ...string) (string, error) {
 	return format, nil
 }
 
-// inspect evaluates the Dockerfile that the flags mean.
-func inspect(c *cli.Context, what build.Inspection) (*build.Inspected, error) {
+// inspectOptions are those of the Dockerfile that the flags mean.
+func inspectOptions(c *cli.Context) (build.Options, error) {
 	opts, err := buildOptions(c)
 	if err == nil {
 		err = setCloudCredentials(c.String("cloud-credentials-dir"))
 	}
-	if err != nil {
-		return nil, usageError{err}
+	if err == nil && len(opts.FurtherTargets) > 0 {
+		err = errors.New("there is one --target to look at")
 	}
+	if err != nil {
+		return opts, usageError{err}
+	}
+	return opts, nil
+}
+
+// inspect evaluates a Dockerfile.
+func inspect(c *cli.Context, opts build.Options, what build.Inspection) (*build.Inspected, error) {
 	opts.Progress = "quiet"
 	return build.Inspect(c.Context, opts, what)
 }

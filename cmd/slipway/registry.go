@@ -27,7 +27,7 @@ func registryOptions(c *cli.Context) (registry.Options, error) {
 	}
 	lax := !c.Bool("tls-verify")
 	return registry.Options{
-		UserAgent: "slipway/" + versionString(),
+		UserAgent: userAgent(),
 		Push: registry.Access{
 			PlainHTTP:     lax || c.Bool("insecure"),
 			SkipTLSVerify: lax || c.Bool("skip-tls-verify"),
@@ -40,6 +40,15 @@ func registryOptions(c *cli.Context) (registry.Options, error) {
 		CAFiles:  files,
 		Keychain: logins,
 	}, nil
+}
+
+// userAgent is how we introduce ourselves; as with Kaniko, UPSTREAM_CLIENT_TYPE says on whose behalf.
+func userAgent() string {
+	agent := "slipway/" + versionString()
+	if upstream := os.Getenv("UPSTREAM_CLIENT_TYPE"); upstream != "" {
+		agent += "," + upstream
+	}
+	return agent
 }
 
 // registryHosts collects what the flags say about single registries.

@@ -106,6 +106,9 @@ func (s *session) open(ctx context.Context) error {
 	if err := s.openInputs(ctx); err != nil {
 		return err
 	}
+	for _, n := range s.Notices {
+		s.note(n)
+	}
 	if s.outputs, err = s.targets(configs); err != nil {
 		return &UsageError{err}
 	}
@@ -123,6 +126,9 @@ func (s *session) open(ctx context.Context) error {
 // check checks what can be checked without touching anything.
 func (s *session) check() error {
 	if s.contextKind() == contextDirectory {
+		if scheme, _, isURL := strings.Cut(s.Context, "://"); isURL {
+			return fmt.Errorf("build context %s: contexts of kind %s:// are not supported", s.Context, scheme)
+		}
 		if err := s.checkContext(); err != nil {
 			return err
 		}
@@ -147,28 +153,39 @@ func (s *session) openInputs(ctx context.Context) error {
 		return &UsageError{err}
 	}
 	s.closers = append(s.closers, s.agents.Close)
-	from, err := s.source(s.contextKind(), func() (string, error) { return s.state.TempDir("context-") })
-	if err != nil {
-		return &UsageError{err}
-	}
-	if s.plan.frontend, err = s.frontendOptions(from.dockerfile); err != nil {
-		return &UsageError{err}
-	}
-	s.plan.frontend.Contexts, s.plan.frontend.Extra = s.plan.contexts, from.extra
-	if s.SourcePolicyFile != "" {
-		if s.plan.frontend.Sources, err = policy.LoadSources(s.SourcePolicyFile); err != nil {
-			return &UsageError{err}
-		}
-	}
-	maps.Copy(s.plan.locals, from.locals)
-	s.archives = from.archives
 	if err := s.show(); err != nil {
 		return err
 	}
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
+	if err := s.fetchDockerfile(ctx); err != nil {
+		return err
+	}
+	if err := s.openSources(); err != nil {
+		return &UsageError{err}
+	}
 	return s.pinLayouts(ctx)
+}
+
+// openSources finds context and Dockerfile, and what the frontend has to know of them.
+func (s *session) openSources() error {
+	from, err := s.source(s.contextKind(), func() (string, error) { return s.state.TempDir("context-") })
+	if err != nil {
+		return err
+	}
+	if s.plan.frontend, err = s.frontendOptions(from.dockerfile); err != nil {
+		return err
+	}
+	s.plan.frontend.Contexts, s.plan.frontend.Extra = s.plan.contexts, from.extra
+	if s.SourcePolicyFile != "" {
+		if s.plan.frontend.Sources, err = policy.LoadSources(s.SourcePolicyFile); err != nil {
+			return err
+		}
+	}
+	maps.Copy(s.plan.locals, from.locals)
+	s.archives = from.archives
+	return nil
 }
 
 // startSolver starts what executes the graph.
@@ -253,14 +270,18 @@ func (s *session) run(ctx context.Context) (*Result, error) {
 	if s.Check {
 		return &Result{}, PrintLint(s.stdout(), graph, false)
 	}
-	if err := s.preflight(ctx, graph, s.env); err != nil {
+	further, err := s.furtherTargets(ctx)
+	if err != nil {
 		return nil, err
 	}
-	s.meter.Expect(len(vertices(graph)) + 1) // and the export
+	if err := s.preflight(ctx, s.env, vertices(graph, further...)); err != nil {
+		return nil, err
+	}
+	s.meter.Expect(len(vertices(graph, further...)) + 1) // and the export
 	s.startCache(ctx, graph)
-	res, err := s.make(ctx, graph)
+	res, err := s.make(ctx, graph, further...)
 	for s.cache != nil && s.cache.Distrust(err) {
-		res, err = s.make(ctx, graph)
+		res, err = s.make(ctx, graph, further...)
 	}
 	if err != nil {
 		return nil, err
@@ -299,18 +320,36 @@ func (s *session) warn(w frontend.Warning) {
 	s.display.Warn(out)
 }
 
-// make executes the graph and writes the outputs.
-func (s *session) make(ctx context.Context, graph *frontend.Result) (*Result, error) {
+// furtherTargets are the graphs of targets that are only built.
+func (s *session) furtherTargets(ctx context.Context) ([]*frontend.Result, error) {
+	var graphs []*frontend.Result
+	for _, target := range s.FurtherTargets {
+		o := s.plan.frontend
+		o.Target = target
+		graph, err := frontend.Build(ctx, o, s.solver, s.client, nil)
+		if err != nil {
+			return nil, fmt.Errorf("target %s: %w", target, err)
+		}
+		graphs = append(graphs, graph)
+	}
+	return graphs, nil
+}
+
+// make executes the graphs and writes the outputs of the first.
+func (s *session) make(ctx context.Context, graph *frontend.Result, further ...*frontend.Result) (*Result, error) {
 	solver := solve.New(ctx, s.executor())
 	defer solver.Close()
 	if s.cache != nil {
 		warmed := make(chan struct{})
 		warming, stop := context.WithCancel(ctx)
-		go func() { defer close(warmed); s.cache.Warm(warming, s.env, solver, roots(graph)) }()
+		go func() { defer close(warmed); s.cache.Warm(warming, s.env, solver, roots(graph, further...)) }()
 		defer func() { stop(); <-warmed }()
 	}
-	trees, err := solveAll(ctx, solver, graph)
+	trees, err := solveAll(ctx, solver, graph, further...)
 	if err != nil {
+		return nil, err
+	}
+	if trees, err = s.shape(ctx, trees); err != nil {
 		return nil, err
 	}
 	return s.export(ctx, func(ctx context.Context, o image.Options) (*image.Built, error) {
@@ -318,10 +357,18 @@ func (s *session) make(ctx context.Context, graph *frontend.Result) (*Result, er
 	})
 }
 
-// solveAll executes the graphs of all platforms, in parallel.
-func solveAll(ctx context.Context, solver *solve.Solver, r *frontend.Result) ([]*tree.Tree, error) {
+// solveAll executes the graphs of all platforms, in parallel, and gives the trees of r's.
+func solveAll(ctx context.Context, solver *solve.Solver, r *frontend.Result, further ...*frontend.Result) ([]*tree.Tree, error) {
 	trees := make([]*tree.Tree, len(r.Platforms))
 	g, ctx := errgroup.WithContext(ctx)
+	for _, f := range further {
+		for _, root := range roots(f) {
+			g.Go(func() error {
+				_, err := solver.Solve(ctx, root)
+				return err
+			})
+		}
+	}
 	for i, p := range r.Platforms {
 		if p.Root == nil {
 			continue

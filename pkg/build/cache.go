@@ -174,11 +174,13 @@ func (s *session) flushCache(ctx context.Context) error {
 }
 
 // roots are the edges that the images are made of.
-func roots(graph *frontend.Result) []op.Edge {
+func roots(graph *frontend.Result, further ...*frontend.Result) []op.Edge {
 	var all []op.Edge
-	for _, p := range graph.Platforms {
-		if p.Root != nil {
-			all = append(all, *p.Root)
+	for _, r := range append([]*frontend.Result{graph}, further...) {
+		for _, p := range r.Platforms {
+			if p.Root != nil {
+				all = append(all, *p.Root)
+			}
 		}
 	}
 	return all

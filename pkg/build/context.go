@@ -2,6 +2,7 @@ package build
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/slipway-build/slipway/pkg/frontend"
+	"github.com/slipway-build/slipway/pkg/op"
 )
 
 // contextKind is where the build context comes from.
@@ -166,4 +168,25 @@ func (s *source) remoteDockerfile(o *Options, tempDir func() (string, error)) (e
 	}
 	s.extra["dockerfilekey"] = "dockerfile"
 	return err
+}
+
+// fetchDockerfile fetches a Dockerfile that is given by its URL.
+func (s *session) fetchDockerfile(ctx context.Context) error {
+	if !strings.HasPrefix(s.Dockerfile, "https://") && !strings.HasPrefix(s.Dockerfile, "http://") {
+		return nil
+	}
+	d, err := s.downloads(nil).Download(ctx, &op.HTTP{URL: s.Dockerfile})
+	if err != nil {
+		return fmt.Errorf("dockerfile: %w", err)
+	}
+	content, err := d.Content.Open(ctx)
+	if err != nil {
+		return fmt.Errorf("dockerfile: %w", err)
+	}
+	dir, name, err := dockerfileFrom(content, func() (string, error) { return s.state.TempDir("dockerfile-") })
+	if err = errors.Join(err, content.Close()); err != nil {
+		return err
+	}
+	s.Dockerfile = filepath.Join(dir, name)
+	return nil
 }

@@ -29,11 +29,13 @@ type Options struct {
 	BuildContexts  map[string]string
 	// Inputs are build graphs in LLB, marshalled, that named contexts "input:NAME" stand for; those called
 	// "context" and "dockerfile" take the place of Context and Dockerfile. No flag gives them.
-	Inputs      map[string][]byte
-	Target      string
-	Platforms   []string
-	Labels      map[string]string
-	Annotations []string
+	Inputs map[string][]byte
+	Target string
+	// FurtherTargets are built as well, and are no part of the result.
+	FurtherTargets []string
+	Platforms      []string
+	Labels         map[string]string
+	Annotations    []string
 	// Epoch is SOURCE_DATE_EPOCH: no time in the image is later.
 	Epoch         *time.Time
 	NoCache       bool
@@ -52,6 +54,14 @@ type Options struct {
 	OCILayoutPath    string
 	Compression      string
 	CompressionLevel *int // nil for the algorithm's default
+
+	// ImageFormat is "oci" or "docker", for the media types; "" for OCI's.
+	ImageFormat string
+	// IgnorePaths are left out of layers that the build makes, with everything below them. Each part
+	// of them may be a pattern (path.Match).
+	IgnorePaths []string
+	// SingleLayer makes one layer of all that the build adds to the base image.
+	SingleLayer bool
 
 	Isolation string
 	StateDir  string
@@ -80,6 +90,7 @@ type Options struct {
 	DigestFile                 string
 	ImageNameWithDigestFile    string
 	ImageNameTagWithDigestFile string
+	BuilderOutput              string // directory
 	IIDFile                    string
 	MetadataFile               string
 
@@ -89,6 +100,8 @@ type Options struct {
 	ProgressFile string
 	Stdin        io.Reader
 	Stdout       io.Writer
+	// Notices are shown to the user first.
+	Notices []string
 }
 
 // dockerfile says in which directory the Dockerfile is, and its name there. A relative path is

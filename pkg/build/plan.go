@@ -2,6 +2,7 @@ package build
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -57,7 +58,7 @@ func newPlan(o *Options) (*plan, error) {
 		}
 		p.image.Annotations = append(p.image.Annotations, parsed...)
 	}
-	if err := p.setCompression(o); err != nil {
+	if err := errors.Join(p.setCompression(o), p.setFormat(o), o.checkIgnored()); err != nil {
 		return nil, err
 	}
 	for _, a := range o.Allow {
@@ -70,6 +71,7 @@ func newPlan(o *Options) (*plan, error) {
 		DigestFile:        o.DigestFile,
 		NameDigestFile:    o.ImageNameWithDigestFile,
 		NameTagDigestFile: o.ImageNameTagWithDigestFile,
+		BuilderOutput:     o.BuilderOutput,
 		Stdout:            o.Stdout,
 	}
 	for _, r := range o.Results {
@@ -97,6 +99,17 @@ func (p *plan) setCompression(o *Options) error {
 		}
 	}
 	return p.image.Compression.Validate()
+}
+
+func (p *plan) setFormat(o *Options) error {
+	switch o.ImageFormat {
+	case "", "oci":
+	case "docker":
+		p.image.Docker = true
+	default:
+		return fmt.Errorf("--image-format %q is not one of oci, docker", o.ImageFormat)
+	}
+	return nil
 }
 
 // addContext takes one --build-context NAME=VALUE.

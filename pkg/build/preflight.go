@@ -13,9 +13,9 @@ const hostNetwork = "network.host"
 
 // preflight refuses, before any layer is fetched and anything is run, each RUN that cannot be
 // run here or is not allowed. The error has its place in the Dockerfile.
-func (s *session) preflight(ctx context.Context, graph *frontend.Result, env *op.Env) error {
+func (s *session) preflight(ctx context.Context, env *op.Env, todo []*op.Vertex) error {
 	p := &preflight{session: s, env: env, architectures: map[string]error{}}
-	for _, v := range vertices(graph) {
+	for _, v := range todo {
 		if e, ok := v.Op.(*op.Exec); ok {
 			if err := p.check(ctx, e); err != nil {
 				return op.Locate(err, v.Locations)
@@ -69,7 +69,7 @@ func (p *preflight) checkArchitecture(ctx context.Context, architecture string) 
 }
 
 // vertices lists what a build has to do, each after what it needs.
-func vertices(r *frontend.Result) []*op.Vertex {
+func vertices(r *frontend.Result, further ...*frontend.Result) []*op.Vertex {
 	var all []*op.Vertex
 	seen := map[*op.Vertex]bool{}
 	var visit func(v *op.Vertex)
@@ -83,10 +83,8 @@ func vertices(r *frontend.Result) []*op.Vertex {
 		}
 		all = append(all, v)
 	}
-	for _, p := range r.Platforms {
-		if p.Root != nil {
-			visit(p.Root.Vertex)
-		}
+	for _, root := range roots(r, further...) {
+		visit(root.Vertex)
 	}
 	return all
 }

@@ -83,3 +83,10 @@ type Making struct {
 	Created time.Time
 	Form    Form
 }
+
+// IsBase reports whether l is a layer of a base image, which stays as it is.
+func IsBase(l Layer) bool {
+	_, blob := l.(Blob)
+	_, made := l.(Made)
+	return blob && !made
+}

@@ -200,6 +200,11 @@ func (m *merger) finish() (*Index, []extent, error) {
 	return x, at, nil
 }
 
+// impliedDirectory is the entry of a directory that no tar mentions, where it has to be mentioned.
+func impliedDirectory(path string, opaque bool) Entry {
+	return Entry{Path: path, Type: Directory, Opaque: opaque, Mode: 0o755, ModTime: time.Unix(0, 0).UTC()}
+}
+
 // settle completes a node's entry and reports whether it belongs into the index.
 func (m *merger) settle(n *node) bool {
 	if n.gone || n.hidden {
@@ -211,7 +216,7 @@ func (m *merger) settle(n *node) bool {
 		e.Opaque = n.opaque || n.whited
 	case e.Type != 0:
 	case n.implied && (n.opaque || n.whited):
-		*e = Entry{Path: e.Path, Type: Directory, Opaque: true, Mode: 0o755, ModTime: time.Unix(0, 0).UTC()}
+		*e = impliedDirectory(e.Path, true)
 	case n.whited:
 		*e = whiteout(e.Path)
 	default:

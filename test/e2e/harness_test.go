@@ -55,9 +55,15 @@ type outcome struct {
 // slipway runs the binary in dir with a small environment.
 func slipway(t testing.TB, dir string, args ...string) outcome {
 	t.Helper()
+	return slipwayIn(t, dir, nil, args...)
+}
+
+// slipwayIn has further variables, NAME=VALUE, in its environment.
+func slipwayIn(t testing.TB, dir string, env []string, args ...string) outcome {
+	t.Helper()
 	cmd := exec.CommandContext(t.Context(), shared.binary, args...)
 	cmd.Dir = dir
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "SLIPWAY_STATE_DIR=" + shared.state, "BUILDKIT_PROGRESS=plain"}
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "SLIPWAY_STATE_DIR=" + shared.state, "BUILDKIT_PROGRESS=plain"}, env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
