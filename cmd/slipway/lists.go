@@ -28,7 +28,7 @@ func listFlags() map[string]string {
 	return map[string]string{
 		"platforms": "platform", "tags": "tag", "build-args": "build-arg", "build-contexts": "build-context",
 		"labels": "label", "annotations": "annotation", "secrets": "secret", "add-hosts": "add-host", "ulimits": "ulimit",
-		"caches-from": "cache-from", "caches-to": "cache-to",
+		"caches-from": "cache-from", "caches-to": "cache-to", "cache-mount-modes": "cache-mounts",
 		"insecure-registries": "insecure-registry", "registry-certificates": "registry-certificate", "images": "image",
 		extraArgs: "",
 	}

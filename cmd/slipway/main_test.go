@@ -122,6 +122,25 @@ func TestSourcePolicyOfEnvironment(t *testing.T) {
 	}
 }
 
+// The modes of cache mounts count in the order in which lists have them, and nothing at all is none.
+func TestCacheMountModes(t *testing.T) {
+	for _, test := range []struct {
+		args  []string
+		modes []string
+		size  string
+	}{
+		{args: []string{"--cache-mount-max-size=", "--cache-mount-modes", "--extra-args"}},
+		{args: []string{"--cache-mount-max-size=2g", "--cache-mount-modes", "off", "go=both"}, modes: []string{"off", "go=both"}, size: "2g"},
+		{args: []string{`--cache-mount-modes=["both","a,b=save"]`}, modes: []string{"both", "a,b=save"}},
+		{args: []string{`--cache-mount-modes=[]`, "--extra-args", "--cache-mounts=both"}, modes: []string{"both"}},
+	} {
+		o, err := options(t, test.args...)
+		if err != nil || !slices.Equal(o.Cache.Mounts, test.modes) || o.Cache.MountMaxSize != test.size {
+			t.Errorf("%q: modes %q, size %q, %v; want %+v", test.args, o.Cache.Mounts, o.Cache.MountMaxSize, err, test)
+		}
+	}
+}
+
 // Of the places that are given for the cache and the policy, the last that is not empty counts, as the Task needs it.
 func TestCacheAndPolicyPlaces(t *testing.T) {
 	dir := t.TempDir()

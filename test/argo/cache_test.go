@@ -12,14 +12,7 @@ import (
 
 // A second build, in a new pod, finds all that the first one kept: it executes nothing and gives the same image.
 func TestCache(t *testing.T) {
-	example := readManifests(t).workflows["examples/argo/cache.yaml"]
-	if example == nil {
-		t.Fatal("the example for a cache is not there")
-	}
-	onVolume := map[string]string{}
-	for _, p := range example.Spec.Templates[0].Steps[0].Steps[0].Arguments.Parameters {
-		onVolume[p.Name] = p.Value.String()
-	}
+	onVolume, patch := exampleOf(t, "cache.yaml")
 	for _, test := range []struct {
 		name       string
 		parameters map[string]string // REGISTRY stands for the registry
@@ -28,7 +21,7 @@ func TestCache(t *testing.T) {
 		{name: "beside the image", parameters: map[string]string{"cache": "true"}},
 		{name: "repository", parameters: map[string]string{"cache": "true", "cache-repo": "REGISTRY/cache/app", "cache-ttl": "1h"}},
 		{name: "apart", parameters: map[string]string{"cache-from": `["REGISTRY/none","REGISTRY/cache"]`, "cache-to": `["REGISTRY/cache"]`}},
-		{name: "the example with a claim", parameters: onVolume, patches: []string{example.Spec.PodSpecPatch}},
+		{name: "the example with a claim", parameters: onVolume, patches: []string{patch}},
 	} {
 		for _, shape := range []pod.Shape{pod.Default(), pod.Baseline()} {
 			t.Run(test.name+", "+shape.Name, func(t *testing.T) {
@@ -65,6 +58,20 @@ func TestCache(t *testing.T) {
 			})
 		}
 	}
+}
+
+// exampleOf has the parameters that an example gives to its build, and its podSpecPatch.
+func exampleOf(t *testing.T, name string) (parameters map[string]string, patch string) {
+	t.Helper()
+	example := readManifests(t).workflows["examples/argo/"+name]
+	if example == nil {
+		t.Fatalf("the example %s is not there", name)
+	}
+	parameters = map[string]string{}
+	for _, p := range example.Spec.Templates[0].Steps[0].Steps[0].Arguments.Parameters {
+		parameters[p.Name] = p.Value.String()
+	}
+	return parameters, example.Spec.PodSpecPatch
 }
 
 // stepsOf says which RUN and COPY in a log were found in the cache.

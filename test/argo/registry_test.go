@@ -35,6 +35,13 @@ func serveRegistry(t *testing.T) string {
 			t.Error(err)
 		}
 	})
+	pushBase(t, r.Host)
+	return r.Host
+}
+
+// pushBase gives a registry an image with a shell as base:1.
+func pushBase(t *testing.T, host string) {
+	t.Helper()
 	program, err := testbase.Find(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -43,10 +50,13 @@ func serveRegistry(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Push(t.Context(), "base:1", image); err != nil {
+	ref, err := name.ParseReference(host+"/base:1", name.Insecure)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return r.Host
+	if err := remote.Write(ref, image, remote.WithContext(t.Context())); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // The login that servePrivate wants.

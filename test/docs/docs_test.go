@@ -250,6 +250,9 @@ func plural(flag string) string {
 	if way, ok := strings.CutPrefix(flag, "cache-"); ok && (way == "from" || way == "to") {
 		return "caches-" + way
 	}
+	if flag == "cache-mounts" {
+		return "cache-mount-modes"
+	}
 	if stem, ok := strings.CutSuffix(flag, "y"); ok {
 		return stem + "ies"
 	}

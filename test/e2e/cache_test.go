@@ -313,37 +313,41 @@ func TestFailedBuildIsCached(t *testing.T) {
 
 // A cache mount is there again on another machine, by its id, and only what changed travels.
 func TestCacheMountsSurvive(t *testing.T) {
-	needRoot(t)
-	host, base := registryWithBase(t)
-	cache := filepath.Join(t.TempDir(), "cache")
-	build := func(word string, mounts ...string) string {
-		t.Helper()
-		context := write(t, map[string]string{"Dockerfile": "ARG BASE\nFROM $BASE\nARG WORD\n" +
-			"RUN --mount=type=cache,target=/c,id=words echo $WORD >>/c/words; cat /c/words >/words\n"})
-		dir := t.TempDir()
-		args := []string{"build", "--build-arg", "BASE=" + base, "--build-arg", "WORD=" + word, "--insecure-registry", host, "--isolation", "namespace",
-			"--cache", "--cache-repo", cache, "--state-dir", filepath.Join(dir, "state"), "--output", "type=local,dest=" + filepath.Join(dir, "out"), context}
-		for _, m := range mounts {
-			args = append(args, "--cache-mounts", m)
-		}
-		mustSlipway(t, dir, args...)
-		return strings.Join(strings.Fields(read(t, filepath.Join(dir, "out", "words"))), " ")
-	}
-	for _, step := range []struct {
-		word   string
-		mounts []string
-		want   string
-	}{
-		{"one", []string{"both"}, "one"},
-		{"two", []string{"both"}, "one two"},
-		{"three", []string{"restore"}, "one two three"},
-		{"four", []string{"off", "words=both"}, "one two four"},
-		{"five", nil, "five"},
-		{"six", []string{"both", "words=save"}, "six"},
-		{"seven", []string{"both"}, "six seven"},
-	} {
-		if got := build(step.word, step.mounts...); got != step.want {
-			t.Errorf("%s with %q: the cache mount has %q, expected %q", step.word, step.mounts, got, step.want)
-		}
+	for _, isolation := range []string{"namespace", "inplace"} {
+		t.Run(isolation, func(t *testing.T) {
+			needRoot(t)
+			host, base := registryWithBase(t)
+			cache := t.TempDir()
+			build := func(word string, mounts ...string) string {
+				t.Helper()
+				dirs := map[string]string{"STATE": t.TempDir(), "OUT": t.TempDir(), "CACHE": cache}
+				dirs["CONTEXT"] = write(t, map[string]string{"Dockerfile": "ARG BASE\nFROM $BASE\nARG WORD\n" +
+					"RUN --mount=type=cache,target=/c,id=words echo $WORD >>/c/words; cat /c/words >/words\n"})
+				args := []string{"build", "--build-arg", "BASE=" + base, "--build-arg", "WORD=" + word, "--insecure-registry", host,
+					"--cache", "--cache-repo", "$CACHE", "--state-dir", "$STATE", "--output", "type=local,dest=$OUT", "$CONTEXT"}
+				for _, m := range mounts {
+					args = append(args, "--cache-mounts", m)
+				}
+				mustIsolate(t, isolation, dirs, args...)
+				return strings.Join(strings.Fields(read(t, filepath.Join(dirs["OUT"], "words"))), " ")
+			}
+			for _, step := range []struct {
+				word   string
+				mounts []string
+				want   string
+			}{
+				{"one", []string{"both"}, "one"},
+				{"two", []string{"both"}, "one two"},
+				{"three", []string{"restore"}, "one two three"},
+				{"four", []string{"off", "words=both"}, "one two four"},
+				{"five", nil, "five"},
+				{"six", []string{"both", "words=save"}, "six"},
+				{"seven", []string{"both"}, "six seven"},
+			} {
+				if got := build(step.word, step.mounts...); got != step.want {
+					t.Errorf("%s with %q: the cache mount has %q, expected %q", step.word, step.mounts, got, step.want)
+				}
+			}
+		})
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/slipway-build/slipway/internal/testbase"
+	"github.com/slipway-build/slipway/internal/testbin"
+	"github.com/slipway-build/slipway/test/pod"
 )
 
 // needTool skips a test without a tool, except where all tools must be there.
@@ -82,6 +84,36 @@ func mustSlipway(t testing.TB, dir string, args ...string) outcome {
 		t.Fatalf("slipway %s: exit code %d\n%s%s", strings.Join(args, " "), o.code, o.stdout, o.stderr)
 	}
 	return o
+}
+
+// mustIsolate runs the binary with an isolation and expects success. It is run on this machine, and for inplace, which takes the
+// root filesystem for RUN, in a pod that cannot make namespaces. dirs are directories by the names that args have for
+// them, as $NAME.
+func mustIsolate(t testing.TB, isolation string, dirs map[string]string, args ...string) {
+	t.Helper()
+	const volumes = "/volumes/"
+	all := []string{}
+	for _, a := range append(args, "--isolation="+isolation) {
+		all = append(all, os.Expand(a, func(name string) string {
+			if isolation == "inplace" {
+				return volumes + name
+			}
+			return dirs[name]
+		}))
+	}
+	if isolation != "inplace" {
+		mustSlipway(t, t.TempDir(), all...)
+		return
+	}
+	t.Setenv(testbin.Env, shared.binary)
+	spec := pod.Slipway(t, pod.Baseline(), all...)
+	spec.HostNetwork = true // where the registry is
+	for name, dir := range dirs {
+		spec.Volumes = append(spec.Volumes, pod.Volume{Path: volumes + name, Host: dir})
+	}
+	if o := pod.Run(t, spec); o.ExitCode != 0 {
+		t.Fatalf("slipway %s in a pod: exit code %d\n%s%s", strings.Join(all, " "), o.ExitCode, o.Stdout, o.Stderr)
+	}
 }
 
 // registryWithBase starts a registry and pushes a base image; it gives its host and the

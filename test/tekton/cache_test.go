@@ -24,7 +24,7 @@ COPY file /
 
 // cacheFlags are what EXTRA_ARGS has for the cache.
 func cacheFlags() []string {
-	return []string{"--cache-copy-layers=true", "--cache-run-layers=true", "--cache-write-timeout=1m", "--cache-mounts=both", "--cache-mount-max-size=1m"}
+	return []string{"--cache-copy-layers=true", "--cache-run-layers=true", "--cache-write-timeout=1m"}
 }
 
 // cacheBuilds keep results in each kind of place. BUCKETS is the address of a server for buckets.

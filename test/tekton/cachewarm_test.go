@@ -5,11 +5,15 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/slipway-build/slipway/internal/testbase/distribution"
 )
 
 // warming has a value for everything that the Task slipway-cache-warm takes.
@@ -92,25 +96,72 @@ func TestWarmAndBuild(t *testing.T) {
 	}
 
 	// Another registry, which never had this repository.
-	source := map[string]string{"Dockerfile": "FROM REGISTRY/gone@" + index.Manifests[0].Digest.String() + "\nCOPY file /\n", "file": "text\n"}
-	for _, pattern := range []string{"oci-layout", "blobs/sha256/*"} {
-		files, err := filepath.Glob(filepath.Join(volume, pattern))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range files {
-			content, err := os.ReadFile(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			source["cache/"+strings.TrimPrefix(f, volume+"/")] = string(content)
-		}
-	}
-	c := build{params: map[string]any{"IMAGE": image, "EXTRA_ARGS": []string{warmDirFlag}}, source: source}
+	c := warmed("REGISTRY/gone@" + index.Manifests[0].Digest.String())
+	c.claimDirs = map[string]string{"base-images": volume}
 	o = c.run(t)
 	o.succeeded(t)
 	o.pushed(t, image, nil)
 }
 
-// warmDirFlag has a build take base images from where TestWarmAndBuild keeps them.
-const warmDirFlag = "--cache-dir=/workspace/source/cache"
+// warmed is a build that finds its base image in a volume.
+func warmed(base string) build {
+	return build{
+		params: map[string]any{"IMAGE": image, "SOURCE_DATE_EPOCH": "0"},
+		source: map[string]string{"Dockerfile": "FROM " + base + "\nRUN cat /etc/passwd > /users\nCOPY file /\n", "file": "text\n"},
+		claims: []string{"base-images"},
+	}
+}
+
+// TestWarmedBuild takes its base image from the volume, and from the registry only what its tag stands for.
+func TestWarmedBuild(t *testing.T) {
+	for _, seccomp := range both() {
+		t.Run(isolationOf(seccomp), func(t *testing.T) {
+			registry := distribution.Serve(t)
+			if err := remote.Write(reference(t, registry.Host+"/base:1"), shared.base, remote.WithContext(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			// fetched has what a build asked the registry for of the base image, and the digest of what it made.
+			fetched := func(b build) ([]string, string) {
+				t.Helper()
+				before := len(registry.Log())
+				b.seccomp = seccomp
+				o := b.runAt(t, registry.Host)
+				o.succeeded(t)
+				checkIsolation(t, o, seccomp)
+				var asked []string
+				for _, m := range regexp.MustCompile(`"GET /v2/base/(\S+)`).FindAllStringSubmatch(registry.Log()[before:], -1) {
+					asked = append(asked, m[1])
+				}
+				return asked, o.results["IMAGE_DIGEST"]
+			}
+			b := warmed("REGISTRY/base:1")
+			b.claims = nil
+			asked, cold := fetched(b)
+			if !slices.ContainsFunc(asked, isBlob) {
+				t.Fatalf("without the volume, the build asked for %q", asked)
+			}
+
+			volume := t.TempDir()
+			if err := os.Chmod(volume, 0o777); err != nil {
+				t.Fatal(err)
+			}
+			w := build{task: "slipway-cache-warm", params: map[string]any{"IMAGES": []string{"REGISTRY/base:1"}}, claims: []string{"base-images"}}
+			w.claimDirs = map[string]string{"base-images": volume}
+			if o := w.runAt(t, registry.Host); o.step.ExitCode != 0 {
+				t.Fatalf("exit code %d\n%s", o.step.ExitCode, o.log())
+			}
+
+			b = warmed("REGISTRY/base:1")
+			b.claimDirs = w.claimDirs
+			asked, digest := fetched(b)
+			if want := []string{"manifests/1"}; !slices.Equal(asked, want) {
+				t.Errorf("the build asked for %q, want %q", asked, want)
+			}
+			if digest != cold {
+				t.Errorf("the image is %s, and %s without the volume", digest, cold)
+			}
+		})
+	}
+}
+
+func isBlob(request string) bool { return strings.HasPrefix(request, "blobs/") }

@@ -195,7 +195,7 @@ func TestFurtherFlagsAreExercised(t *testing.T) {
 			}
 		}
 	}
-	note(map[string]any{"EXTRA_ARGS": []string{keyFlag, noPushCache, warmDirFlag}})
+	note(map[string]any{"EXTRA_ARGS": []string{keyFlag, noPushCache}})
 	note(map[string]any{"EXTRA_ARGS": cacheFlags()})
 	for _, e := range flagExamples() {
 		note(e.build.params)

@@ -281,7 +281,7 @@ func TestTask(t *testing.T) {
 func exercised() map[string][]build {
 	all := map[string][]build{}
 	for _, b := range slices.Concat(
-		registryBuilds(), joins(), warms(), builds(examples()),
+		registryBuilds(), joins(), warms(), builds(examples()), []build{warmed("REGISTRY/base:1")}, slices.Collect(maps.Values(mountBuilds())),
 		slices.Collect(maps.Values(contextBuilds())), slices.Collect(maps.Values(cacheBuilds())), slices.Collect(maps.Values(policyBuilds())),
 	) {
 		name := cmp.Or(b.task, "slipway")

@@ -59,14 +59,14 @@ func TestPodOfTask(t *testing.T) {
 				[]string{
 					"build", "--context=/workspace/source", "--context=", "--context-sub-path=.", "--dockerfile=./Dockerfile", "--target=", "--platform=",
 					"--tag=registry.example.com/team/app:v1", "--no-push=false", "--compression=gzip", "--source-date-epoch=",
-					"--cache=false", "--cache-repo=", "--cache-repo=", "--cache-ttl=", "--cloud-credentials-dir=", "--source-policy-dir=",
+					"--cache=false", "--cache-repo=", "--cache-repo=", "--cache-ttl=", "--cache-mount-max-size=", "--cache-dir=", "--cloud-credentials-dir=", "--source-policy-dir=",
 					"--source-policy-file=", "--network=default", "--shm-size=", "--isolation=auto", "--tls-verify=true", "--docker-config=",
 					"--registry-certificates-dir=", "--secrets-dir=", "--ssh-dir=", "--state-dir=/slipway", "--progress=plain",
 				},
 				resultArgs(),
 				[]string{
 					"--platforms", "--tags", "--build-args", "--build-contexts", "--labels", "--annotations", "--secrets", "--add-hosts",
-					"--ulimits", "--caches-from", "--caches-to", "--insecure-registries", "--registry-certificates", "--extra-args",
+					"--ulimits", "--caches-from", "--caches-to", "--cache-mount-modes", "--insecure-registries", "--registry-certificates", "--extra-args",
 				},
 			),
 			map[string]string{"/workspace/source": "claim source", "/slipway": "empty"},
@@ -81,20 +81,20 @@ func TestPodOfTask(t *testing.T) {
 					"ADD_HOSTS": []string{"h:192.0.2.1"}, "NETWORK": "none", "SHM_SIZE": "1m", "ULIMITS": []string{"nofile=1"},
 					"ISOLATION": "inplace", "SKIP_PUSH": "true", "COMPRESSION": "zstd", "SOURCE_DATE_EPOCH": "7", "TLS_VERIFY": "false",
 					"CONTEXT_URL": "https://example.com/a.git", "CACHE": "true", "CACHE_REPO": "s3://b", "CACHE_FROM": []string{"f1", "f2"},
-					"CACHE_TO": []string{"to"}, "CACHE_TTL": "1h", "SOURCE_POLICY_FILE": "p.json",
+					"CACHE_TO": []string{"to"}, "CACHE_TTL": "1h", "CACHE_MOUNTS": []string{"off", "go=both"}, "CACHE_MOUNT_MAX_SIZE": "2g", "SOURCE_POLICY_FILE": "p.json",
 					"INSECURE_REGISTRIES": []string{"r"}, "REGISTRY_CERTIFICATES": []string{"r=f"}, "PROGRESS": "quiet",
 					"EXTRA_ARGS": []string{"--no-cache", "--check"}, "BUILDER_IMAGE": slipwayImage,
 				},
 				source:     map[string]string{},
 				workspaces: map[string]map[string]string{"dockerconfig": nil, "sslcertdir": nil, "secrets": nil, "ssh-directory": nil, "cloud-credentials": nil},
-				claims:     []string{"cache", "source-policy"},
+				claims:     []string{"base-images", "cache", "source-policy"},
 				private:    true,
 			},
 			slices.Concat(
 				[]string{
 					"build", "--context=/workspace/source", "--context=https://example.com/a.git", "--context-sub-path=dir", "--dockerfile=D", "--target=stage", "--platform=linux/s390x",
 					"--tag=registry.example.com/team/app:v1", "--no-push=true", "--compression=zstd", "--source-date-epoch=7",
-					"--cache=true", "--cache-repo=/workspace/cache", "--cache-repo=s3://b", "--cache-ttl=1h",
+					"--cache=true", "--cache-repo=/workspace/cache", "--cache-repo=s3://b", "--cache-ttl=1h", "--cache-mount-max-size=2g", "--cache-dir=/workspace/base-images",
 					"--cloud-credentials-dir=/workspace/cloud-credentials", "--source-policy-dir=/workspace/source-policy",
 					"--source-policy-file=p.json", "--network=none",
 					"--shm-size=1m", "--isolation=inplace", "--tls-verify=false", "--docker-config=/workspace/dockerconfig",
@@ -104,13 +104,13 @@ func TestPodOfTask(t *testing.T) {
 				[]string{
 					"--platforms", "linux/amd64", "linux/arm64", "--tags", "t1", "t2", "--build-args", "A=1 2", "B=$(C)", "--build-contexts", "x=y",
 					"--labels", "l=1", "--annotations", "a=1", "--secrets", "id=s", "--add-hosts", "h:192.0.2.1", "--ulimits", "nofile=1",
-					"--caches-from", "f1", "f2", "--caches-to", "to", "--insecure-registries", "r", "--registry-certificates", "r=f", "--extra-args", "--no-cache", "--check",
+					"--caches-from", "f1", "f2", "--caches-to", "to", "--cache-mount-modes", "off", "go=both", "--insecure-registries", "r", "--registry-certificates", "r=f", "--extra-args", "--no-cache", "--check",
 				},
 			),
 			map[string]string{
 				"/workspace/source": "claim source", "/slipway": "empty", "/workspace/dockerconfig": "secret dockerconfig",
 				"/workspace/sslcertdir": "secret sslcertdir", "/workspace/secrets": "secret secrets", "/workspace/ssh-directory": "secret ssh-directory",
-				"/workspace/cloud-credentials": "secret cloud-credentials", "/workspace/cache": "claim cache", "/workspace/source-policy": "claim source-policy",
+				"/workspace/cloud-credentials": "secret cloud-credentials", "/workspace/cache": "claim cache", "/workspace/base-images": "claim base-images, read-only", "/workspace/source-policy": "claim source-policy",
 			},
 		},
 	} {
@@ -169,6 +169,9 @@ func ownMounts(t *testing.T, p *corev1.Pod, c corev1.Container) map[string]strin
 			mounts[m.MountPath] = "empty"
 		case v.PersistentVolumeClaim != nil:
 			mounts[m.MountPath] = "claim " + v.PersistentVolumeClaim.ClaimName
+			if m.ReadOnly {
+				mounts[m.MountPath] += ", read-only"
+			}
 		case v.Secret != nil:
 			mounts[m.MountPath] = "secret " + v.Secret.SecretName
 		}

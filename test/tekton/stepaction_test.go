@@ -18,10 +18,13 @@ import (
 // stepResults are where Tekton has a step write its results.
 const stepResults = "/tekton/steps/step-build/results/"
 
-// caller turns the Task into one that calls the StepAction of the same name and hands its results on.
+// caller turns the Task into one that calls the StepAction of the same name with all that it is given, and hands its results on.
 func caller(action *v1beta1.StepAction) func(*v1.Task) {
 	return func(task *v1.Task) {
-		params := v1.Params{{Name: "source-path", Value: *v1.NewStructuredValues("$(workspaces.source.path)")}}
+		var params v1.Params
+		for _, w := range task.Spec.Workspaces {
+			params = append(params, v1.Param{Name: w.Name + "-path", Value: *v1.NewStructuredValues("$(workspaces." + w.Name + ".path)")})
+		}
 		for _, p := range task.Spec.Params {
 			reference := v1.NewStructuredValues("$(params." + p.Name + ")")
 			if p.Type == v1.ParamTypeArray {
@@ -30,7 +33,6 @@ func caller(action *v1beta1.StepAction) func(*v1.Task) {
 			params = append(params, v1.Param{Name: p.Name, Value: *reference})
 		}
 		task.Spec.Steps = []v1.Step{{Name: "build", Ref: &v1.Ref{Name: action.Name}, Params: params}}
-		task.Spec.Workspaces = []v1.WorkspaceDeclaration{{Name: "source"}}
 		for i, r := range task.Spec.Results {
 			task.Spec.Results[i].Value = v1.NewStructuredValues("$(steps.build.results." + r.Name + ")")
 		}
@@ -62,7 +64,9 @@ func TestStepActionIsTheTask(t *testing.T) {
 	b := minimal()
 	b.params = map[string]any{
 		"IMAGE": image, "TARGET": "stage", "TAGS": []string{"t1", "t2"}, "BUILD_ARGS": []string{"A=1 2"}, "EXTRA_ARGS": []string{"--no-cache"},
+		"CACHE_MOUNTS": []string{"off", "go=both"}, "CACHE_MOUNT_MAX_SIZE": "2g",
 	}
+	b.claims = []string{"base-images", "cache"}
 	of := func(b build) corev1.Container {
 		p := podOf(t, b)
 		if len(p.Spec.InitContainers) != 1 || len(p.Spec.Containers) != 1 {
