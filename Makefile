@@ -34,6 +34,16 @@ demo: build ## build an example, push it to a registry on loopback, show and run
 	@scripts/install-packages --optional busybox-static:busybox
 	@$(STAGE) "demo" $(GO) run ./internal/demo -slipway $(BIN) -example examples/hello -out demo-out
 
+# The platforms of make image; IMAGE_FLAGS=-twice builds everything twice and compares the digests.
+PLATFORMS ?= linux/amd64,linux/arm64
+IMAGE_FLAGS ?=
+
+.PHONY: image
+image: build ## build slipway's own images with slipway, into dist/image
+	@scripts/install-packages --optional busybox-static:busybox
+	@$(STAGE) "images of slipway" $(GO) run ./internal/ownimage -slipway $(BIN) -platforms $(PLATFORMS) -version $(VERSION) \
+		-epoch "$$(git log -1 --format=%ct 2>/dev/null || echo 0)" $(IMAGE_FLAGS)
+
 .PHONY: test
 test: test-tools ## run all tests
 	@$(REQUIRE_TOOLS) $(STAGE) "tests" $(GO) $(GO_TEST) -timeout=30m $(TESTFLAGS) ./...

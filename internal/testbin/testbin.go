@@ -48,3 +48,12 @@ func moduleDir(ctx context.Context) (string, error) {
 	}
 	return strings.TrimSpace(string(out)), nil
 }
+
+// Dockerfile gives that of slipway's own image.
+func Dockerfile(ctx context.Context) ([]byte, error) {
+	module, err := moduleDir(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(filepath.Join(module, "Dockerfile"))
+}

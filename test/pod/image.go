@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	_ "embed" // for the Dockerfile
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -21,15 +20,12 @@ import (
 	"github.com/slipway-build/slipway/internal/testbin"
 )
 
-//go:embed image/Dockerfile
-var dockerfile []byte
-
 // keepImages is for how long a root filesystem that is no longer used is kept.
 const keepImages = 24 * time.Hour
 
-// SlipwayRootfs gives the root filesystem of an image with slipway in /usr/local/bin, /etc/passwd,
-// /tmp, an empty /slipway and nothing else. It is made by slipway, once for each version of the
-// program, in the user's cache directory; it must not be written to.
+// SlipwayRootfs gives the root filesystem of slipway's own image. It is made by slipway from the Dockerfile at the top of the
+// repository, once for each version of the program, in the user's cache directory; it must not be written to.
+// Only what compiles the program there is replaced by the program that the tests have.
 func SlipwayRootfs(t testing.TB) string {
 	t.Helper()
 	return slipwayRootfs(t, "slipway")
@@ -41,19 +37,17 @@ func SlipwayDebugRootfs(t testing.TB) string {
 	return slipwayRootfs(t, "debug")
 }
 
-// SlipwayEnv is the environment of these images.
-func SlipwayEnv() []string { return []string{"PATH=/usr/local/bin:/busybox", "HOME=/tmp"} }
+// SlipwayEnv is the environment of these images; a test compares it with the Dockerfile.
+func SlipwayEnv() []string {
+	return []string{"PATH=/usr/local/bin:/kaniko:/busybox", "HOME=/tmp", "SSL_CERT_DIR=/kaniko/ssl/certs"}
+}
 
 // Binary gives the path of the program that is in the images, compiled if need be. A
 // TestMain sets testbin.Env to it, so that not every test asks the Go tool whether the program is still
-// good.
+// good. Another version gets another path, so that tests of two checkouts can run at once.
 func Binary(ctx context.Context) (string, error) {
-	cache, err := openImageCache()
-	if err != nil {
-		return "", err
-	}
-	defer cache.close()
-	return testbin.Build(ctx, cache.dir)
+	rootfs, err := Rootfs(ctx, "slipway")
+	return filepath.Join(rootfs, "usr/local/bin/slipway"), err
 }
 
 // Slipway describes a pod that runs slipway in its image.
@@ -127,6 +121,10 @@ func (c *imageCache) rootfs(ctx context.Context, target string) (string, error) 
 	if err != nil {
 		return "", err
 	}
+	dockerfile, err := testbin.Dockerfile(ctx)
+	if err != nil {
+		return "", err
+	}
 	version := sha256.Sum256(append(program, dockerfile...))
 	place := filepath.Join(c.dir, target+"-"+hex.EncodeToString(version[:8]))
 	if err := c.prune(target + "-*"); err != nil {
@@ -146,7 +144,7 @@ func (c *imageCache) rootfs(ctx context.Context, target string) (string, error) 
 		return "", err
 	}
 	defer os.RemoveAll(scratch)
-	if err := makeContext(ctx, scratch, program); err != nil {
+	if err := makeContext(ctx, scratch, dockerfile, program[:len(program):len(program)]); err != nil {
 		return "", err
 	}
 	if err := buildImage(ctx, binary, scratch, target); err != nil {
@@ -179,22 +177,22 @@ func (c *imageCache) prune(pattern string) error {
 	return nil
 }
 
-// makeContext writes the build context of the Dockerfile.
-func makeContext(ctx context.Context, dir string, slipway []byte) error {
+// The directories that stand in for what the Dockerfile takes from elsewhere.
+const (
+	toolchainDir = "toolchain" // the image of Go, of which only shell and certificates are used
+	buildDir     = "build"     // the stage that compiles
+	busyboxDir   = "busybox"   // the image of busybox
+)
+
+// makeContext writes the Dockerfile, and what stands in for its base images and for the stage that compiles.
+func makeContext(ctx context.Context, dir string, dockerfile, slipway []byte) error {
 	program, err := testbase.Find(ctx)
 	if err != nil {
 		return err
 	}
-	for _, d := range []struct {
-		name string
-		mode os.FileMode
-	}{
-		{"rootfs", 0o755}, {"rootfs/tmp", 0o777 | os.ModeSticky}, {"rootfs/slipway", 0o755}, {"rootfs/etc", 0o755}, {"busybox", 0o755},
-	} {
-		path := filepath.Join(dir, d.name)
-		if err := errors.Join(os.Mkdir(path, 0o755), os.Chmod(path, d.mode)); err != nil {
-			return err
-		}
+	certificates, err := os.ReadFile("/etc/ssl/certs/ca-certificates.crt")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	for _, f := range []struct {
 		name    string
@@ -202,13 +200,16 @@ func makeContext(ctx context.Context, dir string, slipway []byte) error {
 		mode    os.FileMode
 	}{
 		{"Dockerfile", dockerfile, 0o644},
-		{"slipway", slipway, 0o755},
-		{"rootfs/etc/passwd", []byte("root:x:0:0:root:/root:/busybox/sh\nslipway:x:1000:1000:slipway:/tmp:/busybox/sh\n"), 0o644},
-		{"rootfs/etc/slipway-image", nil, 0o644},
-		{"rootfs/etc/group", []byte("root:x:0:\nslipway:x:1000:\n"), 0o644},
-		{"busybox/" + program.Name, program.Data, 0o755},
+		{buildDir + "/out/slipway", slipway, 0o755},
+		{toolchainDir + "/etc/ssl/certs/ca-certificates.crt", certificates, 0o644},
+		{toolchainDir + "/bin/" + program.Name, program.Data, 0o755},
+		{busyboxDir + "/bin/" + program.Name, program.Data, 0o755},
 	} {
-		if err := os.WriteFile(filepath.Join(dir, f.name), f.content, f.mode); err != nil {
+		path := filepath.Join(dir, f.name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, f.content, f.mode); err != nil {
 			return err
 		}
 	}
@@ -216,8 +217,10 @@ func makeContext(ctx context.Context, dir string, slipway []byte) error {
 		if command == program.Name {
 			continue
 		}
-		if err := os.Symlink(program.Name, filepath.Join(dir, "busybox", command)); err != nil {
-			return err
+		for _, place := range []string{toolchainDir, busyboxDir} {
+			if err := os.Symlink(program.Name, filepath.Join(dir, place, "bin", command)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -226,6 +229,9 @@ func makeContext(ctx context.Context, dir string, slipway []byte) error {
 // buildImage runs slipway on the Dockerfile in dir, and leaves the files of the image in dir/out.
 func buildImage(ctx context.Context, slipway, dir, target string) error {
 	cmd := exec.CommandContext(ctx, slipway, "build", "--target="+target, "--no-push", "--progress=plain",
+		"--build-arg=GO_IMAGE=local-"+toolchainDir, "--build-context=local-"+toolchainDir+"="+filepath.Join(dir, toolchainDir),
+		"--build-arg=BUSYBOX_IMAGE=local-"+busyboxDir, "--build-context=local-"+busyboxDir+"="+filepath.Join(dir, busyboxDir),
+		"--build-context="+buildDir+"="+filepath.Join(dir, buildDir),
 		"--output=type=local,dest="+filepath.Join(dir, "out"), "--state-dir="+filepath.Join(dir, "state"), dir)
 	cmd.Env = []string{}
 	var log bytes.Buffer
