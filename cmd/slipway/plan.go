@@ -48,7 +48,7 @@ func planCommand() *cli.Command {
 // planCacheFlags say which caches are asked for the results of steps.
 func planCacheFlags() []cli.Flag {
 	return slices.DeleteFunc(cacheFlags(), func(f cli.Flag) bool {
-		return !slices.Contains([]string{"cache", "cache-repo", "cache-from", "cache-ttl", "cache-copy-layers", "cache-run-layers", "cloud-credentials-dir", "no-cache", "no-cache-filter"}, f.Names()[0])
+		return !slices.Contains([]string{"cache", "cache-repo", "cache-from", "cache-ttl", "cache-copy-layers", "cache-run-layers", cloudCredentialsDir, "no-cache", "no-cache-filter"}, f.Names()[0])
 	})
 }
 
@@ -126,10 +126,7 @@ func chosenFormat(c *cli.Context, formats ...string) (string, error) {
 
 // inspect evaluates the Dockerfile that the flags mean.
 func inspect(c *cli.Context, what build.Inspection) (*build.Inspected, error) {
-	opts, err := buildOptions(c)
-	if err == nil {
-		err = setCloudCredentials(c.String("cloud-credentials-dir"))
-	}
+	opts, err := preparedOptions(c)
 	if err != nil {
 		return nil, usageError{err}
 	}
