@@ -133,6 +133,7 @@ func TestCacheUsage(t *testing.T) {
 		{"cache warm", "there is nothing to fetch"},
 		{"cache warm --cache-ttl=-1h a", "--cache-ttl is not negative"},
 		{"cache warm --platform x/y/z/a a", `platform "x/y/z/a"`},
+		{"cache warm --build-context x a", "not of the form NAME=VALUE"},
 		{"cache warm --registry-certificate x a", "not of the form NAME=VALUE"},
 		{"cache clean", `unknown command "cache clean"`},
 	} {

@@ -54,6 +54,9 @@ func TestWarmOptions(t *testing.T) {
 	if o := warmed(t, "--context=/workspace/source", "-d", "Dockerfile"); o.Context != "/workspace/source" {
 		t.Errorf("context is %q", o.Context)
 	}
+	if o := warmed(t, "-d", "File", "--build-context", "lib=../lib"); o.BuildContexts["lib"] != "../lib" {
+		t.Errorf("build contexts are %v", o.BuildContexts)
+	}
 	o := warmed(t, "-i", "a", "--context=", "--skip-tls-verify-pull", "--insecure-registry", "r", "--cache-ttl", "1h")
 	if !o.Registry.Pull.SkipTLSVerify || !o.Registry.Hosts["r"].PlainHTTP || o.TTL != time.Hour {
 		t.Errorf("registries are %+v", o.Registry)
