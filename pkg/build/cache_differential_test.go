@@ -24,7 +24,7 @@ import (
 )
 
 // oracle is a backend whose processes write a digest of everything that they can see: whatever a
-// wrong hit takes from another build shows up in what is built on it. "w FILE" writes, "d FILE"
+// wrong hit takes from another build shows up in what is built on it. "note FILE" writes, "drop FILE"
 // removes.
 type oracle struct{ runs atomic.Int64 }
 
@@ -62,7 +62,7 @@ func (o *oracle) Run(ctx context.Context, p *isolation.Process) (*isolation.Chan
 	}
 	entry := layer.Entry{Path: strings.TrimPrefix(name, "/"), Type: layer.Whiteout}
 	var content []byte
-	if word == "w" {
+	if word == "note" {
 		content = fmt.Appendf(nil, "%x", h.Sum(nil))
 		entry.Type, entry.Mode, entry.Size, entry.ModTime = layer.Regular, 0o644, int64(len(content)), time.Now().UTC()
 	}

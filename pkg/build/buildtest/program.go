@@ -13,8 +13,8 @@ import (
 )
 
 // Program is a Dockerfile with everything around it. Its stages begin with the build context "basis", one of two images
-// with a file /base. Its RUNs are "w FILE", for a command that writes a digest of all that it can see into the
-// file, and "d FILE", for one that removes it.
+// with a file /base. Its RUNs are "note FILE", for a command that writes a digest of all that it can see into the
+// file, and "drop FILE", for one that removes it.
 type Program struct {
 	// Args are build arguments.
 	Args map[string]string
@@ -49,7 +49,7 @@ func NewProgram() *Program {
 		files:  map[string]string{"a": "a", "b/c": "c", "b/d/e": "e", "b/l": "-> c", "x.md": "x"},
 		modes:  map[string]os.FileMode{},
 		Args:   map[string]string{"A0": "0"},
-		stages: [][]string{{"RUN w /n0"}, {"COPY . /d0/"}, {"COPY --from=a /n0 /n1"}},
+		stages: [][]string{{"RUN note /n0"}, {"COPY . /d0/"}, {"COPY --from=a /n0 /n1"}},
 		target: 2,
 	}
 }
@@ -82,15 +82,15 @@ func (p *Program) step(r *rand.Rand, stage int) string {
 		fmt.Sprintf("COPY --from=%s /n%d /h/", earlier, n(3)),
 		fmt.Sprintf("COPY --link --from=%s / /i%d/", earlier, n(2)),
 		fmt.Sprintf("COPY <<EOF /h%d\n$A0 and $E0\nEOF", n(2)),
-		fmt.Sprintf("RUN w /n%d", n(3)),
-		fmt.Sprintf("RUN w /n%d", n(3)),
-		fmt.Sprintf("RUN d /n%d", n(3)),
-		fmt.Sprintf("RUN --network=none w /n%d", n(3)),
-		fmt.Sprintf("RUN --mount=type=bind,source=b,target=/m w /n%d", n(3)),
-		fmt.Sprintf("RUN --mount=type=bind,from=%s,target=/m w /n%d", earlier, n(3)),
-		fmt.Sprintf("RUN --mount=type=bind,from=%s,source=/base,target=/m w /n%d", earlier, n(3)),
-		fmt.Sprintf("RUN --mount=type=tmpfs,target=/t%d w /n%d", n(2), n(3)),
-		fmt.Sprintf("RUN --mount=type=cache,target=/c%d w /n%d", n(2), n(3)),
+		fmt.Sprintf("RUN note /n%d", n(3)),
+		fmt.Sprintf("RUN note /n%d", n(3)),
+		fmt.Sprintf("RUN drop /n%d", n(3)),
+		fmt.Sprintf("RUN --network=none note /n%d", n(3)),
+		fmt.Sprintf("RUN --mount=type=bind,source=b,target=/m note /n%d", n(3)),
+		fmt.Sprintf("RUN --mount=type=bind,from=%s,target=/m note /n%d", earlier, n(3)),
+		fmt.Sprintf("RUN --mount=type=bind,from=%s,source=/base,target=/m note /n%d", earlier, n(3)),
+		fmt.Sprintf("RUN --mount=type=tmpfs,target=/t%d note /n%d", n(2), n(3)),
+		fmt.Sprintf("RUN --mount=type=cache,target=/c%d note /n%d", n(2), n(3)),
 	)
 }
 
