@@ -31,10 +31,7 @@ func buildCommand() *cli.Command {
 }
 
 func runBuild(c *cli.Context) error {
-	opts, err := buildOptions(c)
-	if err == nil {
-		err = setCloudCredentials(c.String("cloud-credentials-dir"))
-	}
+	opts, err := preparedOptions(c)
 	if err != nil {
 		err = &build.UsageError{Err: err}
 		return build.WriteFailure(c.Context, c.String("results-dir"), c.StringSlice("result"), nil, err)
@@ -53,6 +50,15 @@ func runBuild(c *cli.Context) error {
 		return err
 	}
 	return nil
+}
+
+// preparedOptions are the options of a build that begins now.
+func preparedOptions(c *cli.Context) (build.Options, error) {
+	opts, err := buildOptions(c)
+	if err != nil {
+		return opts, err
+	}
+	return opts, setCloudCredentials(c)
 }
 
 // buildOptions turns the flags into the options of a build.

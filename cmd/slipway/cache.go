@@ -48,6 +48,7 @@ func pruneFlags() []cli.Flag {
 		&cli.StringFlag{Category: category, Name: "max-size", Usage: "the oldest, or longest unused, until all is no larger than `SIZE`, as 20g"},
 		&cli.DurationFlag{Category: category, Name: "grace", Value: time.Hour, Usage: "spare blobs that nothing refers to if they are younger than `DURATION`: a build may be about to"},
 		&cli.BoolFlag{Category: category, Name: "dry-run", Usage: "only say what would be removed"},
+		cloudCredentialsFlag("Cache"),
 		// Without the environment variable of other commands: who prunes a cache does not mean that directory.
 		&cli.StringFlag{Category: category, Name: "state-dir", Usage: "look after this state `DIR` too; builds may be using it"},
 	}
@@ -69,6 +70,9 @@ func runCachePrune(c *cli.Context) error {
 	}
 	if c.Duration("max-age") < 0 || c.Duration("grace") < 0 {
 		return usageErrorf("--max-age and --grace are not negative")
+	}
+	if err := setCloudCredentials(c); err != nil {
+		return usageError{err}
 	}
 	for _, spec := range caches {
 		if err := pruneCache(c, spec, size); err != nil {

@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,6 +65,33 @@ func TestCachePrune(t *testing.T) {
 	}
 }
 
+// A bucket is pruned with the credentials of a mounted Secret.
+func TestPruneWithCloudCredentials(t *testing.T) {
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.URL.Path+" "+r.Header.Get("Authorization"))
+		w.Header().Set("Content-Type", "application/xml")
+		fmt.Fprint(w, `<ListBucketResult><Name>bucket</Name><KeyCount>0</KeyCount></ListBucketResult>`)
+	}))
+	t.Cleanup(s.Close)
+	dir := cloudCredentials(t, map[string]string{
+		"AWS_ACCESS_KEY_ID": "pruner", "AWS_SECRET_ACCESS_KEY": "hush", "AWS_REGION": "us-east-1",
+		"S3_ENDPOINT": s.URL, "S3_FORCE_PATH_STYLE": "true",
+	})
+	code, out, errs := runSlipway("cache", "prune", "--max-age=24h", "--cloud-credentials-dir", dir, "s3://bucket/team")
+	if code != 0 || !strings.Contains(out, "removed 0 entries") {
+		t.Errorf("exit code %d, %s%s", code, out, errs)
+	}
+	for _, a := range asked {
+		if !strings.HasPrefix(a, "GET /bucket") || !strings.Contains(a, "Credential=pruner/") {
+			t.Errorf("it asked %s", a)
+		}
+	}
+	if len(asked) == 0 {
+		t.Error("it asked nothing")
+	}
+}
+
 func TestStatePrune(t *testing.T) {
 	path := t.TempDir()
 	d, err := state.Open(path)
@@ -97,11 +127,13 @@ func TestCacheUsage(t *testing.T) {
 		{"cache prune --max-size=lots /tmp/x", `--max-size "lots" is not a size`},
 		{"cache prune --max-age=-1h /tmp/x", "not negative"},
 		{"cache prune --max-agee=1h /tmp/x", "Did you mean --max-age?"},
+		{"cache prune --cloud-credentials-dir=/not/there s3://bucket/x", "credentials for buckets: open /not/there"},
 		{"cache prune type=gha", "type=gha: the cache service of GitHub Actions is not supported"},
 		{"cache prune ftp://host/x", "the scheme is none of azblob, file, gs, mem, s3"},
 		{"cache warm", "there is nothing to fetch"},
 		{"cache warm --cache-ttl=-1h a", "--cache-ttl is not negative"},
 		{"cache warm --platform x/y/z/a a", `platform "x/y/z/a"`},
+		{"cache warm --build-context x a", "not of the form NAME=VALUE"},
 		{"cache warm --registry-certificate x a", "not of the form NAME=VALUE"},
 		{"cache clean", `unknown command "cache clean"`},
 	} {

@@ -55,9 +55,16 @@ func cacheRepo(c *cli.Context) (string, error) {
 	return ref.Context().String() + "/cache", nil
 }
 
-// setCloudCredentials puts what is in the directory into this process's environment, where the clouds' clients look.
+const cloudCredentialsDir = "cloud-credentials-dir"
+
+func cloudCredentialsFlag(category string) cli.Flag {
+	return &cli.StringFlag{Category: category, Name: cloudCredentialsDir, Usage: "`DIR` of files that clients of buckets find their credentials by, as a mounted Kubernetes Secret has them"}
+}
+
+// setCloudCredentials puts what is in that directory into this process's environment, where the clouds' clients look.
 // It comes after the flags have been read, so that no --build-arg can take its value from there.
-func setCloudCredentials(dir string) error {
+func setCloudCredentials(c *cli.Context) error {
+	dir := c.String(cloudCredentialsDir)
 	if dir == "" {
 		return nil
 	}

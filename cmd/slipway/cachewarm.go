@@ -36,9 +36,10 @@ func warmFlags() []cli.Flag {
 	const category = "What is fetched"
 	return []cli.Flag{
 		&cli.StringSliceFlag{Category: category, Name: "image", Aliases: []string{"i"}, Usage: "`REFERENCE` of an image to fetch; these come before those given as arguments"},
-		&cli.StringFlag{Category: category, Name: "dockerfile", Aliases: []string{"d"}, Usage: "`FILE` of which to fetch the images that its stages begin with"},
+		&cli.StringFlag{Category: category, Name: "dockerfile", Aliases: []string{"d"}, Usage: "`FILE` of which to fetch the images that it names: in FROM, COPY --from and RUN --mount=from"},
 		&cli.StringFlag{Category: category, Name: contextFlag, Usage: "`DIR` that a relative --dockerfile is below (default: the working directory)"},
 		&cli.StringSliceFlag{Category: category, Name: "build-arg", Usage: "value of an ARG that FROM uses: `NAME=VALUE`, or NAME to take it from the environment"},
+		&cli.StringSliceFlag{Category: category, Name: "build-context", Usage: "what builds of it take in place of an image: `NAME=VALUE`; it is fetched if VALUE is docker-image://REF"},
 		&cli.StringSliceFlag{Category: category, Name: "platform", Aliases: []string{"custom-platform", "customPlatform"}, Usage: "`OS/ARCH[/VARIANT]` to fetch for (default: this machine's)"},
 		&cli.StringFlag{Category: category, Name: "cache-dir", Aliases: []string{"c"}, Value: defaultCacheDir, Usage: "`DIR` to keep them in"},
 		&cli.DurationFlag{Category: category, Name: "cache-ttl", Value: defaultCacheTTL, Usage: "`AGE` at which what is there is fetched again; 0 for never"},
@@ -77,6 +78,9 @@ func warmOptions(c *cli.Context) (bases.Options, error) {
 	}
 	var err error
 	if o.BuildArgs, err = buildArgs(c.StringSlice("build-arg")); err != nil {
+		return o, err
+	}
+	if o.BuildContexts, err = pairs("build-context", c.StringSlice("build-context"), true); err != nil {
 		return o, err
 	}
 	o.Registry, err = registryOptions(c)

@@ -53,6 +53,9 @@ func TestWarmOptions(t *testing.T) {
 	if o, _ := warmed(t, "--context=/workspace/source", "-d", "Dockerfile"); o.Context != "/workspace/source" {
 		t.Errorf("context is %q", o.Context)
 	}
+	if o, _ := warmed(t, "-d", "File", "--build-context", "lib=../lib"); o.BuildContexts["lib"] != "../lib" {
+		t.Errorf("build contexts are %v", o.BuildContexts)
+	}
 	o, _ := warmed(t, "-i", "a", "--context=", "--skip-tls-verify-pull", "--insecure-registry", "r", "--cache-ttl", "1h")
 	if !o.Registry.Pull.SkipTLSVerify || !o.Registry.Hosts["r"].PlainHTTP || o.TTL != time.Hour {
 		t.Errorf("registries are %+v", o.Registry)

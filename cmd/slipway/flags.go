@@ -83,7 +83,7 @@ func cacheFlags() []cli.Flag {
 		&cli.DurationFlag{Category: category, Name: "cache-write-timeout", Value: 10 * time.Minute, Usage: "how long to wait at the end for what is being written; 0 for any time"},
 		&cli.StringSliceFlag{Category: category, Name: "cache-mounts", Usage: "keep the directories of RUN --mount=type=cache in the cache: `[ID=]MODE` of off, restore, save or both (default: off)"},
 		&cli.StringFlag{Category: category, Name: "cache-mount-max-size", Usage: "`SIZE`, as 2g, at which the directory of a cache mount starts over (default: any size)"},
-		&cli.StringFlag{Category: category, Name: "cloud-credentials-dir", Usage: "`DIR` of files that clients of buckets find their credentials by, as a mounted Kubernetes Secret has them"},
+		cloudCredentialsFlag(category),
 		cacheDirFlag(category),
 		&cli.BoolFlag{Category: category, Name: "no-cache", Usage: "take no results; new ones are kept"},
 		&cli.StringSliceFlag{Category: category, Name: "no-cache-filter", Usage: "take no results for `STAGE`"},

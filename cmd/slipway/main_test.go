@@ -66,6 +66,12 @@ func TestNormalizeArgs(t *testing.T) {
 // options parses a command line as "slipway build" does.
 func options(t *testing.T, args ...string) (build.Options, error) {
 	t.Helper()
+	return parsed(t, buildOptions, args...)
+}
+
+// parsed gives what read makes of a build's command line.
+func parsed(t *testing.T, read func(*cli.Context) (build.Options, error), args ...string) (build.Options, error) {
+	t.Helper()
 	var (
 		o   build.Options
 		err error
@@ -73,7 +79,7 @@ func options(t *testing.T, args ...string) (build.Options, error) {
 	app := newApp(nil, &strings.Builder{}, &strings.Builder{})
 	cmd := app.Command("build")
 	cmd.Action = func(c *cli.Context) error {
-		o, err = buildOptions(c)
+		o, err = read(c)
 		return nil
 	}
 	args, normErr := normalizeArgs(app, slices.Concat([]string{"slipway", "build"}, args))
@@ -171,24 +177,30 @@ func TestCacheAndPolicyPlaces(t *testing.T) {
 // Credentials of clouds are found by their clients, and by no --build-arg.
 func TestCloudCredentials(t *testing.T) {
 	const name = "AWS_SECRET_ACCESS_KEY"
-	t.Setenv(name, "") // for it to be as before afterwards
-	if err := os.Unsetenv(name); err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, name), []byte("hidden\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	o, err := options(t, "--cloud-credentials-dir", dir, "--build-arg", name)
+	dir := cloudCredentials(t, map[string]string{name: "hidden\n"})
+	o, err := parsed(t, preparedOptions, "--cloud-credentials-dir", dir, "--build-arg", name)
 	if _, ok := o.BuildArgs[name]; ok || err != nil {
 		t.Errorf("build args %v, %v", o.BuildArgs, err)
 	}
-	if err := setCloudCredentials(dir); err != nil || os.Getenv(name) != "hidden" {
-		t.Errorf("the environment has %q, %v", os.Getenv(name), err)
+	if os.Getenv(name) != "hidden" {
+		t.Errorf("the environment has %q", os.Getenv(name))
 	}
-	if err := setCloudCredentials(filepath.Join(dir, "missing")); err == nil {
+	if _, err := parsed(t, preparedOptions, "--cloud-credentials-dir", filepath.Join(dir, "missing")); err == nil {
 		t.Error("a directory that is not there is passed over")
 	}
+}
+
+// cloudCredentials makes a directory of variables, which are not set yet and are as before afterwards.
+func cloudCredentials(t *testing.T, variables map[string]string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	for name, value := range variables {
+		t.Setenv(name, "") // for the test's end
+		if err := errors.Join(os.Unsetenv(name), os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 func TestBuildOptionErrors(t *testing.T) {

@@ -49,7 +49,7 @@ func planCommand() *cli.Command {
 // planCacheFlags say which caches are asked for the results of steps.
 func planCacheFlags() []cli.Flag {
 	return slices.DeleteFunc(cacheFlags(), func(f cli.Flag) bool {
-		return !slices.Contains([]string{"cache", "cache-repo", "cache-from", "cache-ttl", "cache-copy-layers", "cache-run-layers", "cloud-credentials-dir", "no-cache", "no-cache-filter"}, f.Names()[0])
+		return !slices.Contains([]string{"cache", "cache-repo", "cache-from", "cache-ttl", "cache-copy-layers", "cache-run-layers", cloudCredentialsDir, "no-cache", "no-cache-filter"}, f.Names()[0])
 	})
 }
 
@@ -144,10 +144,7 @@ func chosenFormat(c *cli.Context, formats ...string) (string, error) {
 
 // inspectOptions are those of the Dockerfile that the flags mean.
 func inspectOptions(c *cli.Context) (build.Options, error) {
-	opts, err := buildOptions(c)
-	if err == nil {
-		err = setCloudCredentials(c.String("cloud-credentials-dir"))
-	}
+	opts, err := preparedOptions(c)
 	if err == nil && len(opts.FurtherTargets) > 0 {
 		err = errors.New("there is one --target to look at")
 	}

@@ -26,10 +26,12 @@ import (
 type Options struct {
 	// Images are references of images.
 	Images []string
-	// Dockerfile is the path of a file of which the images are fetched that its stages begin with; "" for none. A
-	// relative one is below Context.
+	// Dockerfile is the path of a file of which the images are fetched that it names; "" for none. A relative one is
+	// below Context.
 	Dockerfile, Context string
 	BuildArgs           map[string]string
+	// BuildContexts are what builds of it take in place of images, by their names, as "docker-image://REF" or anything else.
+	BuildContexts map[string]string
 	// Platforms are those that builds will be for; none for the one of this machine.
 	Platforms []string
 
@@ -53,10 +55,11 @@ func (b base) String() string { return b.ref + " for " + b.platform.String() }
 // Warming is one fetching of images.
 type Warming struct {
 	Options
-	client  *registry.Client
-	targets []op.Platform
-	dir     *directory
-	mu      sync.Mutex // of Log
+	client   *registry.Client
+	targets  []op.Platform
+	contexts contexts
+	dir      *directory
+	mu       sync.Mutex // of Log
 }
 
 // New checks the options. It contacts nobody; its errors are mistakes in the call.
@@ -68,6 +71,9 @@ func New(ctx context.Context, o Options) (_ *Warming, err error) {
 	}
 	if len(o.Images) == 0 && o.Dockerfile == "" {
 		return nil, errors.New("there is nothing to fetch: give images as arguments or with --image, or a --dockerfile")
+	}
+	if w.contexts, err = newContexts(o.BuildContexts); err != nil {
+		return nil, err
 	}
 	w.targets, err = parsePlatforms(o.Platforms)
 	return w, err
@@ -127,7 +133,9 @@ func (w *Warming) bases() ([]base, error) {
 			return nil, err
 		}
 		for _, b := range found {
-			add(b.Image, b.Platform)
+			if ref, ok := w.contexts.imageFor(b); ok {
+				add(ref, b.Platform)
+			}
 		}
 	}
 	return list, nil
@@ -179,7 +187,7 @@ func (w *Warming) warmAll(ctx context.Context, bases []base) error {
 	}
 	switch {
 	case len(bases) == 0:
-		w.printf("%s begins with no image", w.Dockerfile)
+		w.printf("%s names no image", w.Dockerfile)
 	case len(failures) == len(bases) && len(bases) > 1:
 		return fmt.Errorf("none of %d base images could be fetched; the first: %w", len(bases), failures[0])
 	case len(failures) == len(bases):

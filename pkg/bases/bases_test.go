@@ -179,6 +179,29 @@ func TestImagesOfFlagsAndDockerfile(t *testing.T) {
 	}
 }
 
+// Builds take other things in place of what a Dockerfile names.
+func TestBuildContexts(t *testing.T) {
+	s, dir := serve(t), t.TempDir()
+	images := map[string]v1.Image{}
+	for _, repo := range []string{"a:1", "b:2", "c:3"} {
+		img := image(t)
+		images[s.put(t, repo, img)] = img
+	}
+	dockerfile := filepath.Join(t.TempDir(), "Dockerfile")
+	content := fmt.Sprintf("FROM base\nCOPY --from=lib / /lib/\nCOPY --from=%s/b:2 / /b/\nRUN --mount=from=%s/none:latest,target=/n true\nCOPY --from=tools:1 / /t/\n", s.host, s.host)
+	if err := os.WriteFile(dockerfile, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	said := mustWarm(t, bases.Options{Dockerfile: dockerfile, Dir: dir, BuildContexts: map[string]string{
+		"docker.io/library/base:latest": "docker-image://" + s.host + "/a:1", "lib": "../lib", s.host + "/none": "oci-layout:///layout",
+		"tools:1::linux/amd64": "docker-image://" + s.host + "/c:3", s.host + "/b:2::linux/arm64": "../b",
+	}})
+	wantImages(t, dir, images)
+	if strings.Count(said, "\n") != 3 {
+		t.Errorf("it said:\n%s", said)
+	}
+}
+
 func TestWhatIsThereIsNotFetchedAgain(t *testing.T) {
 	old := time.Now().Add(-3 * time.Hour)
 	for _, test := range []struct {
@@ -305,6 +328,7 @@ func TestMistakes(t *testing.T) {
 	for want, o := range map[string]bases.Options{
 		"there is nothing to fetch": {},
 		`platform "x/y/z/a"`:        {Images: []string{"a"}, Platforms: []string{"x/y/z/a"}},
+		`build context "A"`:         {Images: []string{"a"}, BuildContexts: map[string]string{"A": "."}},
 	} {
 		if _, err := bases.New(t.Context(), o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -63,6 +64,9 @@ func (s *session) openCache(ctx context.Context) error {
 	}
 	if s.cacheTo, err = open(s.Cache.To); err != nil {
 		return err
+	}
+	if inline, err := strconv.ParseBool(s.BuildArgs["BUILDKIT_INLINE_CACHE"]); err == nil && inline {
+		s.note("BUILDKIT_INLINE_CACHE puts nothing into the image: its layers do not say what their steps read; give --cache or --cache-to")
 	}
 	return s.openMounts()
 }

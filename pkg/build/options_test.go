@@ -1,6 +1,7 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -70,6 +71,23 @@ func TestDockerfileInContext(t *testing.T) {
 		dir, _, err := o.dockerfile(nil)
 		if (err != nil) != (want == "error") || err == nil && dir != filepath.Join(o.wholeContext, want) {
 			t.Errorf("%q: found in %s, %v; want %s", file, dir, err, want)
+		}
+	}
+}
+
+// Who asks for BuildKit's cache inside the image is told that there is none.
+func TestInlineCache(t *testing.T) {
+	for value, warned := range map[string]bool{"1": true, "true": true, "0": false, "": false, "maybe": false} {
+		var log bytes.Buffer
+		_, err := Run(t.Context(), Options{
+			Context: t.TempDir(), Dockerfile: "-", Stdin: strings.NewReader("FROM scratch\nLABEL a=b\n"), NoPush: true, StateDir: t.TempDir(),
+			Progress: "plain", ProgressTo: &log, BuildArgs: map[string]string{"BUILDKIT_INLINE_CACHE": value},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(log.String(), "BUILDKIT_INLINE_CACHE puts nothing into the image"); got != warned {
+			t.Errorf("with %q, the log is\n%s", value, log.String())
 		}
 	}
 }

@@ -90,7 +90,7 @@ type found struct {
 }
 
 func (f *found) damaged(err error) error {
-	return &DamagedError{Record: f.name, Store: f.store.String(), Step: f.record.Step, Err: err}
+	return &DamagedError{f, err}
 }
 
 // recordName is what a record is called in stores.
@@ -170,16 +170,17 @@ func complete(ctx context.Context, s Store, rec *Record) (bool, error) {
 	return !missing.Load(), err
 }
 
-// Distrust reports whether err is because of a record. If so, that record is not used any more, and
-// the build can be tried again, with another [Cache.Caching].
+// Distrust reports whether err is because of a record. If so, that record is not used any more, its blobs are
+// written again when they are put again, and the build can be tried again, with another [Cache.Caching].
 func (c *Cache) Distrust(err error) bool {
 	var damaged *DamagedError
 	if !errors.As(err, &damaged) {
 		return false
 	}
-	if _, again := c.distrust.LoadOrStore(damaged.Record, true); again {
+	if _, again := c.distrust.LoadOrStore(damaged.found.name, true); again {
 		return false
 	}
+	Distrust(damaged.found.store, damaged.found.record)
 	c.Warn(damaged.Error() + "; it is made anew")
 	c.lookups.Clear()
 	return true

@@ -40,16 +40,19 @@ func try[T any](v T, err error) func(*testing.T) T {
 
 // memory is a store in memory that counts, and fails when it is told to.
 type memory struct {
-	mu        sync.Mutex
-	manifests map[string][]byte
-	blobs     map[string][]byte
-	opened    int
-	readErr   error
-	writeErr  error
-	slow      chan struct{} // writing waits for it, if it is set
+	mu         sync.Mutex
+	manifests  map[string][]byte
+	blobs      map[string][]byte
+	distrusted map[string]bool
+	opened     int
+	readErr    error
+	writeErr   error
+	slow       chan struct{} // writing waits for it, if it is set
 }
 
-func newMemory() *memory { return &memory{manifests: map[string][]byte{}, blobs: map[string][]byte{}} }
+func newMemory() *memory {
+	return &memory{manifests: map[string][]byte{}, blobs: map[string][]byte{}, distrusted: map[string]bool{}}
+}
 
 func (m *memory) Manifest(_ context.Context, name string) ([]byte, error) {
 	m.mu.Lock()
@@ -108,6 +111,9 @@ func (m *memory) Put(ctx context.Context, d v1.Descriptor, open func() (io.ReadC
 	if err := m.writing(ctx); err != nil {
 		return err
 	}
+	if m.keeps(d) {
+		return nil
+	}
 	r, err := open()
 	if err != nil {
 		return err
@@ -116,7 +122,22 @@ func (m *memory) Put(ctx context.Context, d v1.Descriptor, open func() (io.ReadC
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.blobs[d.Digest.Hex] = data
+	delete(m.distrusted, d.Digest.Hex)
 	return err
+}
+
+// keeps reports whether a blob is there and not to be replaced.
+func (m *memory) keeps(d v1.Descriptor) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	_, has := m.blobs[d.Digest.Hex]
+	return has && !m.distrusted[d.Digest.Hex]
+}
+
+func (m *memory) Distrust(d v1.Descriptor) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.distrusted[d.Digest.Hex] = true
 }
 
 func (m *memory) Layer(d v1.Descriptor, diffID v1.Hash) (v1.Layer, error) {
@@ -146,6 +167,8 @@ type world struct {
 	// run says what a RUN writes: the content of files by their paths.
 	run func(args []string, root *tree.View) map[string]string
 	now time.Time
+	// modified is the time of what a RUN writes; zero for when it does.
+	modified time.Time
 }
 
 func newWorld(t *testing.T) *world {
@@ -220,7 +243,11 @@ func (b backend) Run(ctx context.Context, p *isolation.Process) (*isolation.Chan
 	}
 	var files []layer.File
 	for path, content := range b.w.run(p.Args, view) {
-		files = append(files, file(path, content))
+		f := file(path, content)
+		if !b.w.modified.IsZero() {
+			f.Entry.ModTime = b.w.modified
+		}
+		files = append(files, f)
 	}
 	l, err := layer.New(files)
 	return &isolation.Changes{Root: l}, err

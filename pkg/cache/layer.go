@@ -16,15 +16,13 @@ import (
 // DamagedError says that a record was found whose layer cannot be had: the build is worth another
 // try without that record, see [Cache.Distrust].
 type DamagedError struct {
-	Record string // its name
-	Store  string
-	Step   string
-	Err    error
+	found *found
+	Err   error
 }
 
 // Error implements error.
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("cached result of %s in %s: %v", e.Step, e.Store, e.Err)
+	return fmt.Sprintf("cached result of %s in %s: %v", e.found.record.Step, e.found.store, e.Err)
 }
 
 // Unwrap returns the cause.

@@ -49,6 +49,27 @@ type Store interface {
 	String() string
 }
 
+// Repairable is a store in which a damaged blob can be replaced. Registries cannot: most take the upload of a
+// blob that they have for done, whatever became of its content.
+type Repairable interface {
+	Store
+	// Distrust says that what Open or Layer gave of a blob is not that blob. The next Put writes it, although
+	// it is there.
+	Distrust(blob v1.Descriptor)
+}
+
+// Distrust tells a store that the blobs of a record cannot be trusted, if it can replace them.
+func Distrust(s Store, r *Record) {
+	repairable, ok := s.(Repairable)
+	if !ok {
+		return
+	}
+	for _, o := range r.Outputs {
+		repairable.Distrust(o.Layer)
+		repairable.Distrust(o.Index)
+	}
+}
+
 // Prunable is a store whose content can be listed and removed.
 type Prunable interface {
 	Store

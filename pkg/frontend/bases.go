@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/containerd/platforms"
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
@@ -14,15 +16,15 @@ import (
 	"github.com/slipway-build/slipway/pkg/op"
 )
 
-// Base is an image that a stage of a Dockerfile begins with.
+// Base is an image that a Dockerfile names: a stage begins with it, copies from it or mounts it.
 type Base struct {
 	Image    string
 	Platform op.Platform
 }
 
-// Bases lists the images that the stages of a Dockerfile begin with, in their order and each once, whether a target needs
-// them or not; stages that begin with another stage or with nothing have none. args are build arguments, and
-// build and target the platforms that variables in FROM stand for.
+// Bases lists the images that a Dockerfile names in FROM, COPY --from and RUN --mount=from, in their order and each
+// once, whether a target needs them or not; other stages are none, and neither is scratch. args are build arguments,
+// and build and target the platforms that variables in FROM stand for.
 func Bases(filename string, dockerfile []byte, args map[string]string, build, target op.Platform) ([]Base, error) {
 	bases, err := findBases(dockerfile, args, build, target)
 	if err != nil {
@@ -48,21 +50,63 @@ func findBases(dockerfile []byte, args map[string]string, build, target op.Platf
 		return nil, err
 	}
 	var bases []Base
-	names := map[string]bool{"scratch": true}
+	add := func(b Base) {
+		same := func(o Base) bool { return o.Image == b.Image && o.Platform.String() == b.Platform.String() }
+		if !slices.ContainsFunc(bases, same) {
+			bases = append(bases, b)
+		}
+	}
+	// FROM means a stage only if that is an earlier one.
+	earlier, all := map[string]bool{"scratch": true}, stageNames(stages)
 	for _, s := range stages {
 		b, err := x.base(s, target)
 		if err != nil {
 			return nil, parser.WithLocation(err, s.Location)
 		}
-		same := func(o Base) bool { return o.Image == b.Image && o.Platform.String() == b.Platform.String() }
-		if !names[b.Image] && !slices.ContainsFunc(bases, same) {
-			bases = append(bases, b)
+		if !earlier[b.Image] {
+			add(b)
 		}
 		if s.Name != "" {
-			names[s.Name] = true
+			earlier[s.Name] = true
+		}
+		for _, from := range sources(s) {
+			if !all[strings.ToLower(from)] {
+				add(Base{from, target})
+			}
 		}
 	}
 	return bases, nil
+}
+
+// stageNames are the words that COPY --from and mounts know stages by, in lower case, and scratch.
+func stageNames(stages []instructions.Stage) map[string]bool {
+	names := map[string]bool{"scratch": true}
+	for _, s := range stages {
+		if s.Name != "" {
+			names[strings.ToLower(s.Name)] = true
+		}
+	}
+	return names
+}
+
+// sources are what the instructions of a stage take files from by name: stages and images. COPY knows stages by number, too.
+func sources(s instructions.Stage) []string {
+	var all []string
+	for _, cmd := range s.Commands {
+		switch cmd := cmd.(type) {
+		case *instructions.CopyCommand:
+			if _, err := strconv.Atoi(cmd.From); err != nil && cmd.From != "" {
+				all = append(all, cmd.From)
+			}
+		case *instructions.RunCommand:
+			for _, m := range instructions.GetMounts(cmd) {
+				if m.From != "" {
+					all = append(all, m.From)
+				}
+			}
+		}
+	}
+	return all
 }
 
 // platformArgs are the variables that FROM knows without an ARG.

@@ -30,6 +30,13 @@ func TestBases(t *testing.T) {
 		{"a platform", "FROM --platform=linux/arm/v7 a", nil, []string{"a linux/arm/v7"}},
 		{"the build's platform", "FROM --platform=$BUILDPLATFORM a\nFROM a", nil, []string{"a" + amd64, "a" + arm64}},
 		{"the target's platform", "FROM --platform=$TARGETPLATFORM a\nFROM b-$TARGETARCH", nil, []string{"a" + arm64, "b-arm64" + arm64}},
+		{"copied from", "FROM a AS build\nFROM scratch\nCOPY --from=b:1 /x /\nCOPY --from=build /x /\nCOPY --from=0 /x /\nCOPY --from=Build /x /\nCOPY x /", nil,
+			[]string{"a" + arm64, "b:1" + arm64}},
+		{"mounted", "FROM a AS build\nRUN --mount=from=b,target=/b --mount=type=cache,target=/c,from=c --mount=from=build,target=/d --mount=type=tmpfs,target=/t true",
+			nil, []string{"a" + arm64, "b" + arm64, "c" + arm64}},
+		{"copied from on another platform", "FROM --platform=$BUILDPLATFORM a\nCOPY --from=a / /", nil, []string{"a" + amd64, "a" + arm64}},
+		{"copied from a later stage, which is an error of a build", "FROM a\nCOPY --from=later / /\nFROM b AS later", nil, []string{"a" + arm64, "b" + arm64}},
+		{"copied and mounted from nothing", "FROM a\nCOPY --from=scratch / /\nRUN --mount=from=scratch,target=/s true", nil, []string{"a" + arm64}},
 		{"another escape character", "# escape=`\nFROM `\n  a", nil, []string{"a" + arm64}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -97,6 +97,17 @@ func TestWarmedBuildFetchesNoBlob(t *testing.T) {
 	}
 }
 
+// An image that no stage begins with is fetched, too.
+func TestWarmedImageIsCopiedFrom(t *testing.T) {
+	b := newWarmedBuild(t)
+	b.context = write(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY --from=" + b.base + " / /\n"})
+	b.warm(t)
+	_, asked, _ := b.build(t, b.base, "--cache-dir", b.dir)
+	if got := of(asked, "GET /v2/base/big/"); len(got) != 1 || got[0] != "GET /v2/base/big/manifests/e2e" {
+		t.Errorf("of the image, %q were asked for", got)
+	}
+}
+
 func TestDamagedWarmedImage(t *testing.T) {
 	b := newWarmedBuild(t)
 	cold, _, _ := b.build(t, b.base)

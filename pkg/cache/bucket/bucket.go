@@ -3,7 +3,7 @@
 //	PREFIX/manifests/NAME.json    manifests; the suffix tells them from what a dead writer left
 //	PREFIX/blobs/sha256/HEX       blobs
 //
-// Objects come into being whole. It implements cache.Prunable.
+// Objects come into being whole. It implements cache.Prunable and cache.Repairable.
 package bucket
 
 import (
@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"regexp"
 	"strings"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
@@ -37,6 +38,8 @@ type Store struct {
 	bucket *blob.Bucket
 	prefix string // "" or "cache/of/project/"
 	where  string
+
+	distrusted sync.Map // keys of blobs that are to be written although they are there
 }
 
 // New makes a store of a bucket; its objects lie under prefix, a path. where is what String gives.
@@ -45,7 +48,7 @@ func New(ctx context.Context, b *blob.Bucket, prefix, where string) *Store {
 	if prefix = strings.Trim(prefix, "/"); prefix != "" {
 		prefix += "/"
 	}
-	return &Store{ctx, b, prefix, where}
+	return &Store{ctx: ctx, bucket: b, prefix: prefix, where: where}
 }
 
 // String is where the store is.

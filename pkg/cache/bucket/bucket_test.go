@@ -131,6 +131,29 @@ func TestHas(t *testing.T) {
 	}
 }
 
+// TestDamagedBlob has a blob of the right size be replaced once somebody has seen that it is another.
+func TestDamagedBlob(t *testing.T) {
+	dir := t.TempDir()
+	s := openDir(t, dir)
+	d := put(t, s, "a blob")
+	path := filepath.Join(dir, "blobs/sha256", d.Digest.Hex)
+	if err := os.WriteFile(path, []byte("a blot"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		distrusted bool
+		want       string
+	}{{false, "a blot"}, {true, "a blob"}} {
+		if test.distrusted {
+			s.Distrust(d)
+		}
+		put(t, s, "a blob")
+		if got, err := os.ReadFile(path); string(got) != test.want || err != nil {
+			t.Errorf("distrusted %v, put again: %q, %v", test.distrusted, got, err)
+		}
+	}
+}
+
 // TestDeadWriter removes what a killed process left beside the objects, if nobody can be writing it.
 func TestDeadWriter(t *testing.T) {
 	dir := t.TempDir()

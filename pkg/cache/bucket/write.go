@@ -11,6 +11,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"gocloud.dev/blob"
+
+	"github.com/slipway-build/slipway/pkg/cache"
 )
 
 // An upload holds at most as many parts of that size, in bytes, in memory.
@@ -25,19 +27,34 @@ func (s *Store) Put(ctx context.Context, d v1.Descriptor, open func() (io.ReadCl
 }
 
 func (s *Store) put(ctx context.Context, d v1.Descriptor, open func() (io.ReadCloser, error)) (err error) {
-	if has, err := s.has(ctx, d); has || err != nil {
-		return err
-	}
 	key, err := s.blobKey(d)
 	if err != nil {
 		return err
+	}
+	if _, damaged := s.distrusted.Load(key); !damaged {
+		if has, err := s.has(ctx, d); has || err != nil {
+			return err
+		}
 	}
 	r, err := open()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	return s.write(ctx, key, "application/octet-stream", &verifier{r: r, left: d.Size, hash: sha256.New(), want: d.Digest})
+	if err := s.write(ctx, key, "application/octet-stream", &verifier{r: r, left: d.Size, hash: sha256.New(), want: d.Digest}); err != nil {
+		return err
+	}
+	s.distrusted.Delete(key)
+	return nil
+}
+
+var _ cache.Repairable = (*Store)(nil)
+
+// Distrust has the next Put of a blob replace what is there.
+func (s *Store) Distrust(d v1.Descriptor) {
+	if key, err := s.blobKey(d); err == nil { // nothing else can be put
+		s.distrusted.Store(key, true)
+	}
 }
 
 // write writes an object, which comes into being if r ends with io.EOF.

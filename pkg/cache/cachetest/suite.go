@@ -32,6 +32,7 @@ func Run(t *testing.T, newStore func(t *testing.T) cache.Store) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { test.run(t, newStore(t)) })
 	}
+	t.Run("repairing", func(t *testing.T) { runRepairable(t, newStore) })
 	t.Run("pruning", func(t *testing.T) { runPrunable(t, newStore) })
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/slipway-build/slipway/internal/testbase/distribution"
@@ -122,16 +123,19 @@ func TestForeign(t *testing.T) {
 	host := distribution.ServeDeletable(t).Host
 	s := open(t, host+"/app")
 	config := cachetest.PutBlob(t, s, "application/vnd.buildkit.cacheconfig.v0", "{}")
+	image := cachetest.PutBlob(t, s, types.OCIConfigJSON, `{"architecture":"amd64"}`)
 	layer := cachetest.PutBlob(t, s, types.OCILayer, "a layer")
-	for tag, mediaType := range map[string]types.MediaType{"buildcache": config.MediaType, "image": types.OCIConfigJSON} {
+	inline := cachetest.PutBlob(t, s, types.OCIConfigJSON, `{"architecture":"amd64","moby.buildkit.cache.v0":"W10="}`)
+	for tag, config := range map[string]v1.Descriptor{"buildcache": config, "image": image, "inline": inline} {
 		raw := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[{"mediaType":%q,"digest":%q,"size":%d}]}`,
-			types.OCIManifestSchema1, mediaType, config.Digest, config.Size, layer.MediaType, layer.Digest, layer.Size)
+			types.OCIManifestSchema1, config.MediaType, config.Digest, config.Size, layer.MediaType, layer.Digest, layer.Size)
 		if err := s.PutManifest(t.Context(), tag, raw); err != nil {
 			t.Fatal(err)
 		}
 	}
 	wantForeign(t, "type=registry,ref="+host+"/app:buildcache,mode=max", "BuildKit's cache")
 	wantForeign(t, host+"/app:buildcache", "BuildKit's cache")
+	wantForeign(t, "type=registry,ref="+host+"/app:inline", "an image with BuildKit's inline cache")
 	for _, spec := range []string{host + "/app", host + "/app:image", "type=registry,ref=" + host + "/app:none"} {
 		if got := open(t, spec).String(); got != host+"/app" {
 			t.Errorf("%s is %s", spec, got)

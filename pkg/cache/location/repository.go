@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"slices"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/slipway-build/slipway/pkg/cache"
@@ -48,13 +50,35 @@ func refuseBuildKit(ctx context.Context, r *registry.Repository, tag string) err
 		MediaType types.MediaType `json:"mediaType"`
 	}
 	var m struct {
-		Config    descriptor   `json:"config"`
-		Manifests []descriptor `json:"manifests"` // older versions keep the cache in an index
+		Config    v1.Descriptor `json:"config"`
+		Manifests []descriptor  `json:"manifests"` // older versions keep the cache in an index
 	}
-	if json.Unmarshal(raw, &m) != nil || !slices.Contains(append(m.Manifests, m.Config), descriptor{cache.BuildKitType}) {
+	switch {
+	case json.Unmarshal(raw, &m) != nil:
 		return nil
+	case slices.Contains(append(m.Manifests, descriptor{m.Config.MediaType}), descriptor{cache.BuildKitType}):
+		return &ForeignError{r.String() + ":" + tag, "BuildKit's cache"}
+	case m.Config.MediaType.IsConfig() && hasInlineCache(ctx, r, m.Config):
+		return &ForeignError{r.String() + ":" + tag, "an image with BuildKit's inline cache"}
 	}
-	return &ForeignError{r.String() + ":" + tag, "BuildKit's cache"}
+	return nil
+}
+
+// configLimit bounds what is read of an image's config, in bytes.
+const configLimit = 4 << 20
+
+// hasInlineCache reports whether an image's config has a cache in it (BuildKit, cache/remotecache/import.go:
+// its key "moby.buildkit.cache.v0").
+func hasInlineCache(ctx context.Context, r *registry.Repository, config v1.Descriptor) bool {
+	blob, err := r.Open(ctx, config)
+	if err != nil {
+		return false
+	}
+	defer blob.Close()
+	var c struct {
+		Cache json.RawMessage `json:"moby.buildkit.cache.v0"`
+	}
+	return json.NewDecoder(io.LimitReader(blob, configLimit)).Decode(&c) == nil && len(c.Cache) > 0
 }
 
 // repository is a registry's repository as a store that can be pruned.

@@ -49,7 +49,8 @@ type Mounts struct {
 // used is a directory that a RUN of this build has had.
 type used struct {
 	id, dir string
-	earlier *earlier // nil if nothing was restored
+	earlier *earlier      // nil if nothing was restored
+	damaged []cache.Store // those that have what cannot be restored
 }
 
 // earlier is what a store had.
@@ -72,7 +73,9 @@ func (m *Mounts) Restore(ctx context.Context, c op.CacheMount, dir string) (bool
 	for _, s := range m.From {
 		e, err := m.load(ctx, s, c)
 		if err == nil && e != nil {
-			err = e.extract(ctx, dir)
+			if err = e.extract(ctx, dir); err != nil && ctx.Err() == nil {
+				m.distrust(c, e)
+			}
 		}
 		if err == nil && e == nil {
 			continue
@@ -95,14 +98,29 @@ func (m *Mounts) Restore(ctx context.Context, c op.CacheMount, dir string) (bool
 // Used implements op.CacheMounts.
 func (m *Mounts) Used(c op.CacheMount, dir string) { m.note(c, dir, nil) }
 
-func (m *Mounts) note(c op.CacheMount, dir string, e *earlier) {
+// distrust has a cache be written anew where it cannot be restored from.
+func (m *Mounts) distrust(c op.CacheMount, e *earlier) {
+	cache.Distrust(e.store, e.record)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	u := m.of(c)
+	u.damaged = append(u.damaged, e.store)
+}
+
+// of is what is known of a cache. The caller holds m.mu.
+func (m *Mounts) of(c op.CacheMount) *used {
 	u := m.used[c.Name]
 	if u == nil {
 		u = &used{id: c.ID}
 		m.used[c.Name] = u
 	}
+	return u
+}
+
+func (m *Mounts) note(c op.CacheMount, dir string, e *earlier) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u := m.of(c)
 	if dir != "" {
 		u.dir = dir
 	}

@@ -320,6 +320,49 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// What is damaged is written anew by whoever finds it so, also if all that it holds is as before.
+func TestDamageIsRepaired(t *testing.T) {
+	for _, what := range []string{"layer", "index"} {
+		t.Run(what, func(t *testing.T) {
+			path := t.TempDir()
+			s, err := bucket.Dir(t.Context(), path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			old := time.Unix(1_000_000_000, 0)
+			fill := func(m *machine) {
+				t.Helper()
+				m.write(t, "a", strings.Repeat("a", 1000))
+				if err := errors.Join(os.Chtimes(filepath.Join(m.dir, "a"), old, old), os.Chtimes(m.dir, old, old)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			first := newMachine(t, s)
+			fill(first)
+			first.save(t)
+			damaged := record(t, s).Outputs[0].Layer
+			if what == "index" {
+				damaged = record(t, s).Outputs[0].Index
+			}
+			if err := os.WriteFile(filepath.Join(path, "blobs/sha256", damaged.Digest.Hex), make([]byte, damaged.Size), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			second := newMachine(t, s)
+			if second.restored {
+				t.Error("what is damaged was restored")
+			}
+			fill(second)
+			second.Save(t.Context())
+			if got := record(t, s).Outputs[0]; got.Layer.Digest != damaged.Digest && got.Index.Digest != damaged.Digest {
+				t.Fatalf("what is kept now is another: %+v", got)
+			}
+			third := newMachine(t, s)
+			third.same(t, first.list(t))
+			third.save(t)
+		})
+	}
+}
+
 func TestInUse(t *testing.T) {
 	s := bucket.Memory(t.Context())
 	m := newMachine(t, s)

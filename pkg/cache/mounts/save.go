@@ -68,6 +68,9 @@ func (m *Mounts) save(ctx context.Context, s cache.Store, name string, u *used) 
 		m.Warn(fmt.Sprintf("cache mount %s has %d bytes, more than %d: it starts over", u.id, size, m.MaxSize))
 		return m.put(ctx, s, name, u, nil, files[:1])
 	}
+	if slices.Contains(u.damaged, s) {
+		return m.put(ctx, s, name, u, nil, files)
+	}
 	before := u.earlier
 	if before == nil || before.store != s {
 		// What cannot be read is written anew.
@@ -77,6 +80,7 @@ func (m *Mounts) save(ctx context.Context, s cache.Store, name string, u *used) 
 	}
 	view, err := before.tree.View(ctx)
 	if err != nil {
+		cache.Distrust(s, before.record)
 		return m.put(ctx, s, name, u, nil, files)
 	}
 	changed := delta(files, view)
