@@ -50,7 +50,8 @@ func (o *options) run(ctx context.Context) error {
 	}
 	for _, flavour := range []string{"slipway", "debug"} {
 		place := filepath.Join(o.out, flavour)
-		index, err := o.build(ctx, ".", flavour, place, sources)
+		// What one flavour has in common with the other is built once.
+		index, err := o.build(ctx, ".", flavour, place, append(sources[:len(sources):len(sources)], "--cache", "--cache-repo="+filepath.Join(o.out, "cache")))
 		if err != nil {
 			return err
 		}
@@ -67,14 +68,14 @@ func (o *options) run(ctx context.Context) error {
 }
 
 // build leaves the images of one flavour in place, as an OCI layout.
-func (o *options) build(ctx context.Context, repository, flavour, place string, sources []string) (v1.ImageIndex, error) {
+func (o *options) build(ctx context.Context, repository, flavour, place string, further []string) (v1.ImageIndex, error) {
 	if err := os.RemoveAll(place); err != nil {
 		return nil, err
 	}
 	args := append([]string{
 		"build", "--target=" + flavour, "--platform=" + o.platforms, "--output=type=oci,tar=false,dest=" + place,
 		"--source-date-epoch=" + o.epoch, "--build-arg=VERSION=" + o.version, "--build-arg=GOPROXY",
-	}, sources...)
+	}, further...)
 	cmd := exec.CommandContext(ctx, o.slipway, append(args, repository)...)
 	cmd.Env = os.Environ()
 	if os.Getenv("GOPROXY") == "" {

@@ -29,6 +29,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/secret"
 	"github.com/slipway-build/slipway/pkg/solve"
 	"github.com/slipway-build/slipway/pkg/state"
+	"github.com/slipway-build/slipway/pkg/telemetry"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
 
@@ -65,7 +66,14 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	if err := s.open(ctx); err != nil {
 		return nil, err
 	}
-	return s.run(ctx)
+	end := s.trace.Start("build", map[string]string{"slipway.tags": strings.Join(o.Tags, ","), "slipway.target": o.Target})
+	res, err := s.run(ctx)
+	if err != nil {
+		end(err, map[string]string{"slipway.reason": Reason(ctx, err)})
+		return nil, err
+	}
+	end(nil, map[string]string{"slipway.digest": res.Digest})
+	return res, nil
 }
 
 // session is one build.
@@ -86,6 +94,7 @@ type session struct {
 	agents   *secret.Agents
 	solver   *solve.Solver // the frontend's own
 	meter    *progress.Meter
+	trace    *telemetry.Trace // nil if nobody wants it
 
 	cacheFrom, cacheTo []cache.Store
 	cache              *cache.Cache // nil without stores
@@ -156,6 +165,9 @@ func (s *session) openInputs(ctx context.Context) error {
 	if err := s.show(); err != nil {
 		return err
 	}
+	if err := s.startTrace(ctx); err != nil {
+		return err
+	}
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
@@ -214,7 +226,7 @@ func (s *session) executor() solve.Executor {
 	if s.cache != nil {
 		bottom = s.cache.Caching(bottom)
 	}
-	return s.meter.Observe(s.display.Observe(solve.Memoizing(bottom)))
+	return s.meter.Observe(s.display.Observe(s.trace.Observe(solve.Memoizing(bottom))))
 }
 
 // show opens what tells the user, and Argo, how far the build is.
@@ -227,6 +239,24 @@ func (s *session) show() (err error) {
 		return err
 	}
 	s.closers = append(s.closers, s.meter.Close)
+	return nil
+}
+
+// startTrace starts to tell a collector, if the environment names one.
+func (s *session) startTrace(ctx context.Context) (err error) {
+	s.trace, err = telemetry.New(ctx, telemetry.Options{
+		Env: os.Getenv, Version: s.Registry.UserAgent,
+		Mask: func(text string) string { return progress.Mask(text, s.secrets.Values()) },
+	})
+	if err != nil {
+		return &UsageError{err}
+	}
+	s.closers = append(s.closers, func() error {
+		if err := s.trace.Close(); err != nil {
+			s.note(err.Error())
+		}
+		return nil
+	})
 	return nil
 }
 

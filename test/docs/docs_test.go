@@ -303,3 +303,29 @@ func TestFlags(t *testing.T) {
 		}
 	}
 }
+
+// The page for those whose builds fail has every reason that there is, and every exit code.
+func TestTroubleshooting(t *testing.T) {
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join(top, "docs", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	page := read("troubleshooting.md")
+	reasons := regexp.MustCompile("(?m)^\\| `([A-Z][a-z][a-zA-Z]+)` \\|").FindAllStringSubmatch(read("results.md"), -1)
+	if len(reasons) < 10 {
+		t.Fatalf("found only %d reasons", len(reasons))
+	}
+	for _, m := range reasons {
+		if !strings.Contains(page, "\n| `"+m[1]+"` |") {
+			t.Errorf("the page does not say what to do about %s", m[1])
+		}
+	}
+	for _, code := range []string{"1", "2", "75", "77", "137", "130, 143"} {
+		if !strings.Contains(page, "\n| "+code+" |") {
+			t.Errorf("the page does not say what to do about exit code %s", code)
+		}
+	}
+}
