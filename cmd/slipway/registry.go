@@ -69,11 +69,14 @@ func registryHosts(c *cli.Context) (map[string]registry.Host, error) {
 	return hosts, nil
 }
 
+// helpersFlag is the flag for built-in credential helpers.
+const helpersFlag = "credential-helpers"
+
 // logins finds what the user has to log in with.
 func logins(c *cli.Context) (credentials.Source, error) {
 	o := credentials.Options{DockerConfig: c.String("docker-config")}
-	if c.IsSet("credential-helpers") {
-		o.Helpers = append([]string{}, splitCommas(c.StringSlice("credential-helpers"))...) // none is not all
+	if c.IsSet(helpersFlag) {
+		o.Helpers = append([]string{}, splitCommas(c.StringSlice(helpersFlag))...) // none is not all
 	}
 	return credentials.Open(o)
 }
