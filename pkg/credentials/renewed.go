@@ -55,9 +55,12 @@ func (r *renewed) AuthorizationContext(ctx context.Context) (*authn.AuthConfig, 
 	if err = unavailable(ctx, err); err != nil && ctx.Err() != nil {
 		return nil, err // says nothing about the next one who asks
 	}
-	r.login, r.err, r.until = l, err, now.Add(life(l, err, now))
-	c := l.AuthConfig
-	return &c, err
+	if err == nil || r.err != nil || !now.Before(r.login.expires) { // else the one that we have still holds
+		r.login, r.err = l, err
+	}
+	r.until = now.Add(life(l, err, now))
+	c := r.login.AuthConfig
+	return &c, r.err
 }
 
 // life is how long an answer is kept: a login for three quarters of its own life, so that it does not expire

@@ -80,3 +80,38 @@ func TestSilentService(t *testing.T) {
 		}
 	})
 }
+
+// A service that is down for a moment does not take a login away that still holds; when it has expired, that is an error.
+func TestRenewalFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var down bool
+		calls := 0
+		r := &renewed{get: func(context.Context) (login, error) {
+			calls++
+			if down {
+				return login{}, errors.New("down")
+			}
+			return login{authn.AuthConfig{Username: fmt.Sprint(calls)}, time.Now().Add(time.Hour)}, nil
+		}}
+		for _, step := range []struct {
+			after time.Duration
+			down  bool
+			want  string
+		}{
+			{0, false, "1"},
+			{50 * time.Minute, true, "1"},
+			{30 * time.Second, false, "1"}, // not asked again yet
+			{time.Minute, false, "3"},
+			{50 * time.Minute, true, "3"},
+			{20 * time.Minute, true, ""},
+			{2 * time.Minute, false, "6"},
+		} {
+			time.Sleep(step.after)
+			down = step.down
+			l, err := r.AuthorizationContext(t.Context())
+			if (err != nil) != (step.want == "") || err == nil && l.Username != step.want {
+				t.Errorf("%s later: got %v, %v, want %q", step.after, l, err, step.want)
+			}
+		}
+	})
+}
