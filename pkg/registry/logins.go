@@ -113,7 +113,7 @@ type refusal struct {
 func (r *refusal) add(name string, err error) {
 	var unavailable *credentials.UnavailableError
 	if errors.As(err, &unavailable) {
-		name += " (" + unavailable.Error() + ")"
+		name += " (" + strings.Join(strings.Fields(unavailable.Error()), " ") + ")" // those of clouds have many lines
 		if unavailable.Absent {
 			r.quiet++
 		}

@@ -2,7 +2,6 @@ package registry_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -76,7 +75,7 @@ func (a *accounts) giveToken(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.given.Add(1)
-	_ = json.NewEncoder(w).Encode(map[string]string{"token": fmt.Sprintf("%s/%d", user, a.generation.Load())})
+	_, _ = fmt.Fprintf(w, `{"token":"%s/%d"}`, user, a.generation.Load())
 }
 
 // logins has the same candidates for every repository.
@@ -107,7 +106,7 @@ type unavailable struct{}
 
 // Authorization implements authn.Authenticator.
 func (unavailable) Authorization() (*authn.AuthConfig, error) {
-	return nil, &credentials.UnavailableError{Err: errors.New("its helper is missing")}
+	return nil, &credentials.UnavailableError{Err: errors.New("its helper\nis missing")}
 }
 
 // uses are what is done with credentials in a build. ref is an image that is there.
@@ -173,7 +172,12 @@ func TestNextCredentials(t *testing.T) {
 					s := serve(t)
 					ref := s.put(t, "team/app:1", imageWith(t, amd64, "content"))
 					s.interceptWith((&accounts{may: test.may, token: token}).guard(s))
-					err := do(t.Context(), newClient(t, registry.Options{Credentials: as(test.users)}), ref)
+					c := newClient(t, registry.Options{Credentials: as(test.users), Warn: func(m string) {
+						if strings.Contains(m, "\n") || strings.Contains(m, "hidden") {
+							t.Errorf("warned %q", m)
+						}
+					}})
+					err := do(t.Context(), c, ref)
 					if test.tried == "" {
 						if err != nil {
 							t.Error(err)
