@@ -15,15 +15,23 @@ type guarded struct{ inner http.RoundTripper }
 // RoundTrip implements http.RoundTripper.
 func (g guarded) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Response != nil && req.Response.Request != nil { // a redirect
-		from := req.Response.Request.URL
+		from, origin := req.Response.Request.URL, firstOf(req).URL
 		switch {
 		case isTokenRequest(req) && leaves(req.Response.Request, []*http.Request{req}):
 			return nil, fmt.Errorf("the token server %s redirects to %s, which is not shown the identity token", from.Host, req.URL.Host)
-		case from.Path == "/v2/" && from.Scheme == "https" && req.URL.Scheme != "https":
+		case origin.Path == "/v2/" && from.Scheme == "https" && req.URL.Scheme != "https":
 			return nil, fmt.Errorf("%s redirects from HTTPS to plain HTTP: refused", from.Host)
 		}
 	}
 	return g.inner.RoundTrip(req)
+}
+
+// firstOf is the request that redirects have led from.
+func firstOf(req *http.Request) *http.Request {
+	for req.Response != nil && req.Response.Request != nil {
+		req = req.Response.Request
+	}
+	return req
 }
 
 // isTokenRequest reports whether a request exchanges an identity token for one that the registry takes.

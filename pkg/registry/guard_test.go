@@ -167,16 +167,28 @@ func TestRedirectToPlainHTTP(t *testing.T) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
 		refuse(w, http.StatusUnauthorized, "UNAUTHORIZED")
 	})
-	s.interceptWith(func(w http.ResponseWriter, r *http.Request) bool {
-		http.Redirect(w, r, "http://127.0.0.1:"+other.port+r.URL.Path, http.StatusTemporaryRedirect)
-		return true
-	})
-	c := newClient(t, registry.Options{Credentials: as("ann"), Pull: registry.Access{SkipTLSVerify: true}})
-	if _, err := c.Resolve(t.Context(), s.host+"/app:1", amd64); err == nil {
-		t.Error("there is an image")
-	}
-	if n, _ := other.requests(); n != 0 {
-		t.Errorf("%d requests by plain HTTP", n)
+	for name, on := range map[string]func(r *http.Request) string{
+		"at once": func(r *http.Request) string { return "http://127.0.0.1:" + other.port + r.URL.Path },
+		"at last": func(r *http.Request) string {
+			if r.URL.Path == "/v2/" {
+				return "/elsewhere"
+			}
+			return "http://127.0.0.1:" + other.port + "/v2/"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s.interceptWith(func(w http.ResponseWriter, r *http.Request) bool {
+				http.Redirect(w, r, on(r), http.StatusTemporaryRedirect)
+				return true
+			})
+			c := newClient(t, registry.Options{Credentials: as("ann"), Pull: registry.Access{SkipTLSVerify: true}})
+			if _, err := c.Resolve(t.Context(), s.host+"/app:1", amd64); err == nil {
+				t.Error("there is an image")
+			}
+			if n, _ := other.requests(); n != 0 {
+				t.Errorf("%d requests by plain HTTP", n)
+			}
+		})
 	}
 }
 
