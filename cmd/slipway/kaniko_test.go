@@ -51,6 +51,7 @@ func executorFlags() []executorFlag {
 		{"compression-level", []string{"--compression-level=-1"}, field(func(o build.Options) any { return o.CompressionLevel }, "<nil>")},
 		{"context", []string{"-c", "dir:///src"}, field(func(o build.Options) any { return o.Context }, "/src")},
 		{"context-sub-path", []string{"--context-sub-path", "a/b"}, field(func(o build.Options) any { return o.ContextSubPath }, "a/b")},
+		{"credential-helpers", []string{"--credential-helpers", "env,ecr", "--credential-helpers=acr"}, field(func(o build.Options) any { return len(o.Notices) }, "0")},
 		{"custom-platform", []string{"--custom-platform", "linux/arm64"}, field(func(o build.Options) any { return o.Platforms }, "[linux/arm64]")},
 		{"customPlatform", []string{"--customPlatform=linux/arm64"}, field(func(o build.Options) any { return o.Platforms }, "[linux/arm64]")},
 		{"destination", []string{"-d", "a:1", "--destination=b:2"}, field(func(o build.Options) any { return o.Tags }, "[a:1 b:2]")},
