@@ -275,6 +275,22 @@ func TestDamagedBlobs(t *testing.T) {
 	}
 }
 
+// What is found damaged where it is to be copied from is no fault of the store that it is copied to.
+func TestDamagedBlobsAreNotCopied(t *testing.T) {
+	w, damaged, to := newWorld(t), newMemory(), newMemory()
+	w.build(t, run(from(), "one"), both(damaged))
+	for digest, data := range damaged.blobs {
+		damaged.blobs[digest] = data[:len(data)-1]
+	}
+	o := w.build(t, run(run(from(), "one"), "two"), cache.Options{From: []cache.Store{damaged}, To: []cache.Store{to}})
+	if said := fmt.Sprint(o.warnings); strings.Contains(said, "cannot be written") || !strings.Contains(said, "is not copied to memory") {
+		t.Errorf("warnings are %q", o.warnings)
+	}
+	if len(to.manifests) == 0 {
+		t.Error("the other store got nothing more")
+	}
+}
+
 // A blob that is gone is noticed before anything depends on it.
 func TestMissingBlobs(t *testing.T) {
 	w, s := newWorld(t), newMemory()

@@ -162,13 +162,17 @@ func (s *saves) save(r *result, j *job) {
 			continue
 		}
 		kept, err := s.put(w, r, rec, indexes)
-		if err != nil {
-			if s.ctx.Err() == nil {
-				w.fail(err)
-			}
-			continue
+		var unread *unreadError
+		switch {
+		case err == nil:
+			j.kept[i] = kept
+		case s.ctx.Err() != nil:
+		case errors.As(err, &unread):
+			s.cache.Warn(fmt.Sprintf("cache: the result of %s is not copied to %s: %v", r.vertex.Name, w, unread))
+			return // no other store would get it
+		default:
+			w.fail(err)
 		}
-		j.kept[i] = kept
 	}
 }
 
@@ -203,17 +207,47 @@ func (s *saves) foundRecord(r *result) (*Record, []blobs) {
 	var all []blobs
 	for i, t := range r.trees {
 		all = append(all, blobs{
-			layer: t.Top().(*storedLayer).Blob(),
+			layer: foundBlob{t.Top().(*storedLayer).Blob()},
 			index: func() (io.ReadCloser, error) {
 				data, err := readBlob(s.ctx, r.hit.store, rec.Outputs[i].Index, indexLimit)
 				if err != nil {
-					return nil, err
+					return nil, &unreadError{err}
 				}
 				return bytesOf(data)()
 			},
 		})
 	}
 	return &rec, all
+}
+
+// unreadError says that what was found cannot be read where it was found, which is no fault of the store that should
+// get it too.
+type unreadError struct{ err error }
+
+func (e *unreadError) Error() string { return e.err.Error() }
+func (e *unreadError) Unwrap() error { return e.err }
+
+// foundBlob tells errors in reading it from those in writing.
+type foundBlob struct{ v1.Layer }
+
+// Compressed implements v1.Layer.
+func (b foundBlob) Compressed() (io.ReadCloser, error) {
+	r, err := b.Layer.Compressed()
+	if err != nil {
+		return nil, &unreadError{err}
+	}
+	return foundReader{r}, nil
+}
+
+type foundReader struct{ io.ReadCloser }
+
+// Read implements io.Reader.
+func (r foundReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = &unreadError{err}
+	}
+	return n, err
 }
 
 // output writes the layer that an operation put on top of base.
