@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/urfave/cli/v2"
 
+	"github.com/slipway-build/slipway/pkg/bucket"
 	"github.com/slipway-build/slipway/pkg/build"
-	"github.com/slipway-build/slipway/pkg/cache/bucket"
 )
 
 // cacheOptions turns the flags into the options of the cache: Kaniko's --cache with --cache-repo, and

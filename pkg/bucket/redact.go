@@ -2,8 +2,15 @@ package bucket
 
 import "regexp"
 
-// redactedError is an error whose text has no credentials in it: clients of clouds quote the URLs of their
+// Redacted is err with a text that has no credentials in it: clients of clouds quote the URLs of their
 // requests, some of which are signed.
+func Redacted(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &redactedError{err}
+}
+
 type redactedError struct{ err error }
 
 var (
