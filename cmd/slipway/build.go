@@ -121,6 +121,12 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 	}
 	for _, set := range []func() error{
 		func() error { o.Context, err = contextOf(c); return err },
+		func() error {
+			var notices []string
+			o.Git, notices, err = gitOptions(c, o.Context, os.Getenv)
+			o.Notices = append(o.Notices, notices...)
+			return err
+		},
 		func() error { o.BuildArgs, err = buildArgs(c.StringSlice("build-arg")); return err },
 		func() error { o.Labels, err = pairs("label", c.StringSlice("label"), false); return err },
 		func() error {
