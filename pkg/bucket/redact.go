@@ -1,9 +1,16 @@
 package bucket
 
-import "regexp"
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
 
-// Redacted is err with a text that has no credentials in it: clients of clouds quote the URLs of their
-// requests, some of which are signed.
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+)
+
+// Redacted is err with a text of one line that has no credentials in it: clients of clouds quote the URLs of their
+// requests, some of which are signed, and Azure's quotes whole answers.
 func Redacted(err error) error {
 	if err == nil {
 		return nil
@@ -19,7 +26,14 @@ var (
 )
 
 // Error implements error.
-func (e *redactedError) Error() string { return redact(e.err.Error()) }
+func (e *redactedError) Error() string {
+	text := e.err.Error()
+	var azure *azcore.ResponseError
+	if errors.As(e.err, &azure) {
+		text = strings.Replace(text, azure.Error(), fmt.Sprintf("the server answered %d %s", azure.StatusCode, azure.ErrorCode), 1)
+	}
+	return redact(text)
+}
 
 // Unwrap returns the cause.
 func (e *redactedError) Unwrap() error { return e.err }
