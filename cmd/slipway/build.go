@@ -183,7 +183,9 @@ func contextOf(c *cli.Context) (string, error) {
 	case dir == "" && c.IsSet(contextFlag):
 		return "", errors.New("there is no build context: what is given for it is empty")
 	case dir == "" && c.String("bucket") != "":
-		dir = "gs://" + strings.TrimPrefix(c.String("bucket"), "gs://")
+		if dir = c.String("bucket"); !strings.Contains(dir, "://") {
+			dir = "gs://" + dir
+		}
 	case dir == "":
 		dir = c.String(contextDefaultFlag)
 	}

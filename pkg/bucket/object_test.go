@@ -3,6 +3,8 @@ package bucket_test
 import (
 	"errors"
 	"fmt"
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/slipway-build/slipway/pkg/bucket"
@@ -62,6 +64,41 @@ func TestHasAzureCredentials(t *testing.T) {
 			t.Errorf("%s: %t", name, got)
 		}
 	}
+}
+
+// Neither a signature nor a token goes to a host because a URL says so.
+func TestAzureTokensStay(t *testing.T) {
+	for _, name := range []string{"AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCESS_KEY", "AZURE_STORAGE_CONNECTION_STRING", "AZURE_STORAGE_SAS_TOKEN", "AZURE_STORAGE_ACCOUNT"} {
+		t.Setenv(name, "")
+	}
+	open := func(address string) error {
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := bucket.Open(t.Context(), u)
+		if err != nil {
+			return err
+		}
+		return b.Close()
+	}
+	const evil, own = "azblob://c?account_url=https://account.blob.core.windows.net.example.com", "azblob://c?account_url=https://account.blob.core.windows.net"
+	check := func(what, address string, refused bool) {
+		t.Helper()
+		if err := open(address); (err != nil) != refused || err != nil && strings.Contains(err.Error(), "hidden") {
+			t.Errorf("%s at %s: %v", what, address, err)
+		}
+	}
+	t.Setenv("AZURE_STORAGE_SAS_TOKEN", "sv=1&sig=hidden")
+	check("a signature", evil, true)
+	check("a signature", "azblob://c?storage_account=account&domain=blob.example.com", true)
+	check("a signature", own, false)
+	t.Setenv("AZURE_STORAGE_KEY", "a2V5")
+	check("a signature beside a key", evil, true)
+	t.Setenv("AZURE_STORAGE_SAS_TOKEN", "")
+	check("a key", evil, false)
+	t.Setenv("AZURE_STORAGE_KEY", "")
+	check("a token", evil, true)
 }
 
 func TestRedacted(t *testing.T) {
