@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/registry"
 	"github.com/slipway-build/slipway/pkg/secret"
 )
 
@@ -245,6 +247,25 @@ func TestContexts(t *testing.T) {
 				t.Errorf("got %q\nwant %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// The certificate of a web server that is not one of the system's.
+func TestWebContextCertificate(t *testing.T) {
+	data := archive(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY f /\n", "f": "over TLS"})
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) }))
+	t.Cleanup(s.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Context: s.URL + "/c.tar"}
+	if _, err := built(t, o); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("unknown: error %v", err)
+	}
+	o.Registry.Hosts = map[string]registry.Host{strings.TrimPrefix(s.URL, "https://"): {CAFile: ca}}
+	if got, err := built(t, o); err != nil || got["f"] != "over TLS" {
+		t.Errorf("given: %v, %v", got, err)
 	}
 }
 

@@ -102,25 +102,27 @@ func TestContextInBucket(t *testing.T) {
 		}
 	}))
 	t.Cleanup(s3.Close)
-	in := func(key string) (build, string) {
-		b := build{
+	in := func(key string) build {
+		return build{
 			params: map[string]any{"IMAGE": image, "CONTEXT_URL": "s3://bucket/team/app.tar", "CONTEXT": "app", "DOCKERFILE": "docker/Dockerfile"},
 			workspaces: map[string]map[string]string{"cloud-credentials": {
 				"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": "open sesame", "S3_ENDPOINT": s3.URL, "S3_FORCE_PATH_STYLE": "true",
 			}},
 		}
-		return b.elsewhere(t)
 	}
-	b, image := in("of-the-secret")
-	o := b.runAt(t, host)
-	o.succeeded(t)
-	files := filesOf(t, imageOf(t, o.pushed(t, image, nil)))
-	checkContents(t, files, map[string]string{"file": "of the bucket\n"})
-	if _, ok := files["log"]; ok {
-		t.Error(".dockerignore does not count")
-	}
-	b, _ = in("of-somebody-else")
-	b.runAt(t, host).failed(t, 1, "BuildFailed", "the credentials for it are missing or do not suffice")
+	t.Run("credentials", func(t *testing.T) {
+		b, image := in("of-the-secret").elsewhere(t)
+		o := b.runAt(t, host)
+		o.succeeded(t)
+		files := filesOf(t, imageOf(t, o.pushed(t, image, nil)))
+		checkContents(t, files, map[string]string{"file": "of the bucket\n"})
+		if _, ok := files["log"]; ok {
+			t.Error(".dockerignore does not count")
+		}
+	})
+	t.Run("credentials of others", func(t *testing.T) {
+		in("of-somebody-else").runAt(t, host).failed(t, 1, "BuildFailed", "the credentials for it are missing or do not suffice")
+	})
 }
 
 // tarOf is an archive of files, content by name.
