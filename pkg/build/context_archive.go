@@ -111,7 +111,7 @@ func (a *contextArchive) decide(ctx context.Context, sources *policy.Sources) (*
 
 // readArchive reads the archive while it comes. One that breaks off on the way is read once more.
 func (s *session) readArchive(ctx context.Context, a *contextArchive) (read *op.Archive, err error) {
-	err = s.display.Step(ctx, "[internal] load build context from "+a.name, func(ctx context.Context, log io.Writer) error {
+	err = s.display.Step(ctx, "[internal] read build context from "+a.name, func(ctx context.Context, log io.Writer) error {
 		var failed error
 		err := s.client.Repeat(ctx, func() error {
 			var broken error
