@@ -127,6 +127,12 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 	}
 	for _, set := range []func() error{
 		func() error { o.Context, err = contextOf(c); return err },
+		func() error {
+			var notices []string
+			o.Git, notices, err = gitOptions(c, o.Context, os.Getenv)
+			o.Notices = append(o.Notices, notices...)
+			return err
+		},
 		func() error { o.BuildArgs, err = buildArgs(c.StringSlice("build-arg")); return err },
 		func() error { o.Labels, err = pairs("label", c.StringSlice("label"), false); return err },
 		func() error {
@@ -183,7 +189,9 @@ func contextOf(c *cli.Context) (string, error) {
 	case dir == "" && c.IsSet(contextFlag):
 		return "", errors.New("there is no build context: what is given for it is empty")
 	case dir == "" && c.String("bucket") != "":
-		dir = "gs://" + strings.TrimPrefix(c.String("bucket"), "gs://")
+		if dir = c.String("bucket"); !strings.Contains(dir, "://") {
+			dir = "gs://" + dir
+		}
 	case dir == "":
 		dir = c.String(contextDefaultFlag)
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/urfave/cli/v2"
 
+	"github.com/slipway-build/slipway/pkg/bucket"
 	"github.com/slipway-build/slipway/pkg/build"
-	"github.com/slipway-build/slipway/pkg/cache/bucket"
 )
 
 // cacheOptions turns the flags into the options of the cache: Kaniko's --cache with --cache-repo, and
@@ -57,6 +57,7 @@ func cacheRepo(c *cli.Context) (string, error) {
 
 const cloudCredentialsDir = "cloud-credentials-dir"
 
+// cloudCredentialsFlag is for contexts and caches in buckets.
 func cloudCredentialsFlag(category string) cli.Flag {
 	return &cli.StringFlag{Category: category, Name: cloudCredentialsDir, Usage: "`DIR` of files that clients of buckets find their credentials by, as a mounted Kubernetes Secret has them"}
 }

@@ -31,9 +31,10 @@ func dockerfileFlags() []cli.Flag {
 	const category = "What is built"
 	return []cli.Flag{
 		&cli.StringFlag{Category: category, Name: "file", Aliases: []string{"f", "dockerfile"}, Usage: "path of the Dockerfile, relative to the working directory, else to the context; - for standard input (default: CONTEXT/Dockerfile)"},
-		&cli.StringFlag{Category: category, Name: contextFlag, Aliases: []string{"c"}, Usage: "the build context, if it is not given as argument; of several the last one counts"},
+		&cli.StringFlag{Category: category, Name: contextFlag, Aliases: []string{"c"}, Usage: "the build context, if it is not given as argument: a directory, a git repository, a URL, tar://FILE, s3://, gs:// or azblob://BUCKET/OBJECT, or - for standard input; of several the last one counts"},
 		&cli.StringFlag{Category: category, Name: contextDefaultFlag, Hidden: true, Value: "."},
 		&cli.StringFlag{Category: category, Name: "context-sub-path", Usage: "`DIR` below the context that is the build context instead"},
+		&cli.StringSliceFlag{Category: category, Name: gitFlag, Usage: "`NAME=VALUE` for a context git://HOST/PATH: branch, recurse-submodules or insecure-skip-tls"},
 		&cli.StringSliceFlag{Category: category, Name: "build-arg", Usage: "value of an ARG: `NAME=VALUE`, or NAME to take it from the environment"},
 		&cli.StringSliceFlag{Category: category, Name: "build-context", Usage: "additional context: `NAME=VALUE`, where VALUE is a directory, docker-image://REF, oci-layout://DIR, a git repository or a URL"},
 		&cli.StringSliceFlag{Category: category, Name: "target", Usage: "`STAGE` to build instead of the last one; further ones are built as well, and go nowhere"},

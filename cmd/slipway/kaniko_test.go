@@ -60,6 +60,7 @@ func executorFlags() []executorFlag {
 		{"dryrun", []string{"--dryrun"}, field(func(o build.Options) any { return len(o.Notices) }, "0")},
 		notice("force", ""),
 		notice("force-build-metadata", ""),
+		{"git", []string{"-c", "git://h/r", "--git", "branch=b,recurse-submodules=true", "--git=insecure-skip-tls=true"}, field(func(o build.Options) any { return o.Git }, "{b true true false   }")},
 		{"ignore-path", []string{"--ignore-path", "/a", "--ignore-path=/b"}, field(func(o build.Options) any { return o.IgnorePaths }, "[/a /b]")},
 		notice("ignore-var-run", "=false"),
 		notice("image-fs-extract-retry", "=3"),

@@ -23,7 +23,7 @@ func lintCommand() *cli.Command {
 		Name:         "lint",
 		Usage:        "check a Dockerfile by BuildKit's rules",
 		ArgsUsage:    "[CONTEXT]",
-		Flags:        inspectFlags(formatFlag("text or json")),
+		Flags:        inspectFlags(formatFlag("text or json"), cloudCredentialsFlag("What is built")),
 		OnUsageError: asUsageError,
 		Action:       runLint,
 	}

@@ -79,22 +79,21 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 // session is one build.
 type session struct {
 	Options
-	now  time.Time
-	plan *plan
-	// archives are files of this machine by the URLs that stand for them.
-	archives map[string]string
-	outputs  []target
-	state    *state.Dir
-	writer   *layer.Writer
-	display  *progress.Display
-	client   *registry.Client
-	backend  *lazyBackend
-	env      *op.Env
-	secrets  *secret.Store
-	agents   *secret.Agents
-	solver   *solve.Solver // the frontend's own
-	meter    *progress.Meter
-	trace    *telemetry.Trace // nil if nobody wants it
+	now     time.Time
+	plan    *plan
+	git     *gitContext // the context, if it is one in Kaniko's form
+	outputs []target
+	state   *state.Dir
+	writer  *layer.Writer
+	display *progress.Display
+	client  *registry.Client
+	backend *lazyBackend
+	env     *op.Env
+	secrets *secret.Store
+	agents  *secret.Agents
+	solver  *solve.Solver // the frontend's own
+	meter   *progress.Meter
+	trace   *telemetry.Trace // nil if nobody wants it
 
 	cacheFrom, cacheTo []cache.Store
 	cache              *cache.Cache // nil without stores
@@ -134,15 +133,17 @@ func (s *session) open(ctx context.Context) error {
 
 // check checks what can be checked without touching anything.
 func (s *session) check() error {
-	if s.contextKind() == contextDirectory {
-		if scheme, _, isURL := strings.Cut(s.Context, "://"); isURL {
-			return fmt.Errorf("build context %s: contexts of kind %s:// are not supported", s.Context, scheme)
-		}
-		if err := s.checkContext(); err != nil {
-			return err
-		}
-	}
 	var err error
+	s.Context = strings.TrimPrefix(s.Context, dirScheme)
+	switch s.contextKind() {
+	case contextDirectory:
+		err = s.checkContext()
+	case contextGit:
+		s.git, err = parseGit(s.Context, &s.Git)
+	}
+	if err != nil {
+		return err
+	}
 	s.plan, err = newPlan(&s.Options)
 	return err
 }
@@ -152,6 +153,9 @@ func (s *session) openInputs(ctx context.Context) error {
 	var err error
 	if s.secrets, err = secret.Load(s.Secrets); err != nil {
 		return &UsageError{err}
+	}
+	if s.git != nil {
+		s.secrets.Hide(s.git.secrets...)
 	}
 	if s.state, err = state.Open(s.StateDir); err != nil {
 		return err
@@ -174,36 +178,43 @@ func (s *session) openInputs(ctx context.Context) error {
 	if err := s.fetchDockerfile(ctx); err != nil {
 		return err
 	}
-	if err := s.openSources(); err != nil {
+	from, err := s.openSources()
+	if err != nil {
 		return &UsageError{err}
 	}
+	if err := s.loadArchive(ctx, from); err != nil {
+		return err
+	}
+	maps.Copy(s.plan.locals, from.locals)
+	s.plan.frontend.Filename, s.plan.frontend.Extra = from.dockerfile, from.extra
 	return s.pinLayouts(ctx)
 }
 
 // openSources finds context and Dockerfile, and what the frontend has to know of them.
-func (s *session) openSources() error {
+func (s *session) openSources() (*source, error) {
 	from, err := s.source(s.contextKind(), func() (string, error) { return s.state.TempDir("context-") })
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if s.plan.frontend, err = s.frontendOptions(from.dockerfile); err != nil {
-		return err
+	if s.plan.frontend, err = s.frontendOptions(); err != nil {
+		return nil, err
 	}
-	s.plan.frontend.Contexts, s.plan.frontend.Extra = s.plan.contexts, from.extra
+	s.plan.frontend.Contexts = s.plan.contexts
 	if s.SourcePolicyFile != "" {
 		if s.plan.frontend.Sources, err = policy.LoadSources(s.SourcePolicyFile); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	maps.Copy(s.plan.locals, from.locals)
-	s.archives = from.archives
-	return nil
+	if s.git != nil {
+		from.extra["context"] = s.git.address
+	}
+	return from, nil
 }
 
 // startSolver starts what executes the graph.
 func (s *session) startSolver(ctx context.Context) {
 	s.env = &op.Env{
-		Images: s.client, Downloads: s.downloads(s.archives), Repositories: s.repositories(), Locals: s.plan.locals,
+		Images: s.client, Downloads: s.downloads(), Repositories: s.repositories(), Locals: s.plan.locals,
 		Secrets: s.secrets, Agents: s.agents.Sockets, State: s.state, Fresh: &op.FreshCaches{}, Now: s.now,
 		AllowInsecure: slices.Contains(s.Allow, allowInsecure),
 		// Who asks for it on the command line allows it, as with docker buildx.
@@ -270,16 +281,17 @@ func (s *session) connect(ctx context.Context) (err error) {
 }
 
 // downloads prepares the client for files from web servers.
-func (s *session) downloads(archives map[string]string) *download.Client {
-	return download.New(download.Options{
-		Registry: s.client, UserAgent: s.Registry.UserAgent, Secrets: s.secrets, State: s.state,
-		Local: archives,
-	})
+func (s *session) downloads() *download.Client {
+	return download.New(download.Options{Registry: s.client, UserAgent: s.Registry.UserAgent, Secrets: s.secrets, State: s.state})
 }
 
 // repositories prepares the client for git repositories.
 func (s *session) repositories() *git.Client {
-	return git.New(git.Options{Registry: s.client, Secrets: s.secrets, Agents: s.agents.Sockets, State: s.state})
+	o := git.Options{Registry: s.client, Secrets: s.secrets, Agents: s.agents.Sockets, State: s.state}
+	if s.git != nil {
+		o.Special = map[string]git.Special{s.git.remote: s.git.special}
+	}
+	return git.New(o)
 }
 
 // close releases everything, last opened first.

@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/slipway-build/slipway/pkg/bucket"
 	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/op"
 )
@@ -20,84 +23,118 @@ type contextKind uint8
 const (
 	contextDirectory contextKind = iota
 	contextRemote                // a URL or git repository, which the frontend understands
+	contextGit                   // a git repository in Kaniko's form
 	contextTar                   // an archive on this machine
+	contextBucket                // an archive in a bucket
 	contextStdin                 // an archive or Dockerfile on standard input
 )
 
-// tarScheme is how a context that is an archive on this machine is written.
-const tarScheme = "tar://"
-
-// The URLs that stand for archives of this machine: to the frontend they are contexts from a web
-// server, as they are in docker build. No server has such a name.
+// Beginnings of contexts, as Kaniko has them, and how it writes standard input.
 const (
-	stdinURL = "http://standard-input.invalid/context"
-	tarURL   = "http://archive.invalid/context"
+	dirScheme = "dir://"
+	tarScheme = "tar://"
+	gitScheme = "git://"
+	tarStdin  = tarScheme + "stdin"
 )
 
-// contextKind says what Context is. A directory of that name comes first, as in docker build.
+// contextKind says what Context is. A directory of that name comes before what is elsewhere, as in docker
+// build.
 func (o *Options) contextKind() contextKind {
 	switch {
-	case o.Context == "-":
+	case o.Context == "-", o.Context == tarStdin:
 		return contextStdin
 	case strings.HasPrefix(o.Context, tarScheme):
 		return contextTar
 	}
-	if _, err := os.Stat(o.Context); err != nil && frontend.IsRemoteContext(o.Context) {
+	if _, err := os.Stat(o.Context); err == nil {
+		return contextDirectory
+	}
+	scheme, _, _ := strings.Cut(o.Context, "://")
+	switch {
+	case slices.Contains(bucket.Schemes(), scheme), azureContext(o.Context) != nil:
+		return contextBucket
+	case strings.HasPrefix(o.Context, gitScheme):
+		return contextGit
+	case frontend.IsRemoteContext(o.Context):
 		return contextRemote
 	}
 	return contextDirectory
 }
 
+// checkScheme refuses what looks like a URL and is none that is known.
+func (o *Options) checkScheme() error {
+	scheme, _, isURL := strings.Cut(o.Context, "://")
+	if !isURL {
+		return nil
+	}
+	meant, ok := map[string]string{
+		"file": "a directory is dir://PATH, an archive tar://PATH", "gcs": "Google's buckets are gs://BUCKET/OBJECT",
+		"s3a": "S3's buckets are s3://BUCKET/OBJECT", "azure": "Azure's containers are azblob://CONTAINER/OBJECT",
+		"docker-image": "images are named contexts, --build-context NAME=docker-image://…",
+		"oci-layout":   "images are named contexts, --build-context NAME=oci-layout://…",
+	}[strings.ToLower(scheme)]
+	if !ok {
+		meant = "there are dir, tar, git, ssh, http, https and " + strings.Join(bucket.Schemes(), ", ")
+	}
+	return fmt.Errorf("build context: contexts of kind %s:// are not supported: %s", scheme, meant)
+}
+
 // source is where the frontend finds context and Dockerfile, and where the executor finds what the
 // frontend asks for.
 type source struct {
-	locals     map[string]string // local sources: name to directory
-	archives   map[string]string // files of this machine by the URL that stands for them
-	extra      map[string]string // options of the frontend
-	dockerfile string            // name in its directory or in the context
+	locals     map[string]op.Files // local sources by name
+	extra      map[string]string   // options of the frontend
+	dockerfile string              // name in its directory or in the context
+	// archive is the context, if it is an archive that is not read yet.
+	archive *contextArchive
 }
 
-// source opens the context and finds the Dockerfile. tempDir makes directories that live as long as the
-// build.
+// source opens the context, unless it is an archive, and finds the Dockerfile. tempDir makes directories that
+// live as long as the build.
 func (o *Options) source(kind contextKind, tempDir func() (string, error)) (*source, error) {
 	if kind == contextDirectory {
 		dir, name, err := o.dockerfile(tempDir)
 		if err != nil {
 			return nil, err
 		}
-		return &source{locals: map[string]string{"context": o.Context, "dockerfile": dir}, dockerfile: name}, nil
+		return &source{locals: map[string]op.Files{"context": op.Directory(o.Context), "dockerfile": op.Directory(dir)}, dockerfile: name}, nil
 	}
-	s := &source{locals: map[string]string{}, archives: map[string]string{}, extra: map[string]string{}}
-	if err := s.subPath(o.ContextSubPath); err != nil {
+	s := &source{locals: map[string]op.Files{}, extra: map[string]string{}}
+	sub, err := subPath(o.ContextSubPath)
+	if err != nil {
 		return nil, err
 	}
 	switch kind {
 	case contextRemote:
 		s.extra["context"] = o.Context
 	case contextTar:
-		path := strings.TrimPrefix(o.Context, tarScheme)
-		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-			return nil, fmt.Errorf("build context: %w", errors.Join(err, fmt.Errorf("%s is not an archive", path)))
-		}
-		s.extra["context"], s.archives[tarURL] = tarURL, path
+		s.archive, err = tarArchive(strings.TrimPrefix(o.Context, tarScheme))
+	case contextBucket:
+		s.archive, err = bucketArchive(o.Context)
 	case contextStdin:
-		if dockerfile, err := s.stdin(o, tempDir); err != nil || dockerfile {
+		dockerfile := false
+		if dockerfile, err = s.stdin(o, tempDir); dockerfile {
 			return s, err
 		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.archive != nil {
+		s.archive.sub = sub
+	} else if sub != "" {
+		s.extra["contextsubdir"] = sub
 	}
 	return s, s.remoteDockerfile(o, tempDir)
 }
 
-func (s *source) subPath(sub string) error {
+// subPath is the directory of ContextSubPath, "" for the whole context.
+func subPath(sub string) (string, error) {
 	local := strings.TrimLeft(sub, "/")
-	if local == "" {
-		return nil
+	if local != "" && !filepath.IsLocal(local) {
+		return "", fmt.Errorf("build context: %s is not below the context", sub)
 	}
-	if !filepath.IsLocal(local) {
-		return fmt.Errorf("build context: %s is not below the context", sub)
-	}
-	s.extra["contextsubdir"] = local
-	return nil
+	return local, nil
 }
 
 // stdin takes the context from standard input: an archive with everything, or, as in docker build, a
@@ -109,28 +146,18 @@ func (s *source) stdin(o *Options, tempDir func() (string, error)) (dockerfile b
 	if o.Stdin == nil {
 		return false, errors.New("the build context should come from standard input, and there is none")
 	}
+	if isTerminal(o.Stdin) {
+		return false, errors.New("the build context should come from standard input, which is a terminal")
+	}
 	in := bufio.NewReaderSize(o.Stdin, 1024)
 	head, err := in.Peek(1024)
 	if err != nil && err != io.EOF {
 		return false, fmt.Errorf("reading the build context from standard input: %w", err)
 	}
-	if !frontend.IsArchive(head) {
+	if o.Context != tarStdin && !frontend.IsArchive(head) {
 		return true, s.stdinDockerfile(o, in, tempDir)
 	}
-	dir, err := tempDir()
-	if err != nil {
-		return false, err
-	}
-	path := filepath.Join(dir, "context")
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return false, err
-	}
-	_, err = io.Copy(f, in)
-	if err = errors.Join(err, f.Close()); err != nil {
-		return false, fmt.Errorf("reading the build context from standard input: %w", err)
-	}
-	s.extra["context"], s.archives[stdinURL] = stdinURL, path
+	s.archive = stdinArchive(in)
 	return false, nil
 }
 
@@ -146,28 +173,60 @@ func (s *source) stdinDockerfile(o *Options, in io.Reader, tempDir func() (strin
 	if err != nil {
 		return err
 	}
-	delete(s.extra, "contextsubdir")
-	s.locals["context"], s.locals["dockerfile"], s.dockerfile = empty, dir, name
+	s.locals["context"], s.locals["dockerfile"], s.dockerfile = op.Directory(empty), op.Directory(dir), name
 	return nil
 }
 
 // remoteDockerfile finds the Dockerfile of a context that is not a directory: in the context, unless
 // it comes from standard input or has an absolute path, as in docker build.
-func (s *source) remoteDockerfile(o *Options, tempDir func() (string, error)) (err error) {
+func (s *source) remoteDockerfile(o *Options, tempDir func() (string, error)) error {
 	s.dockerfile = o.Dockerfile
 	switch {
 	case o.Dockerfile == "-":
-		s.locals["dockerfile"], s.dockerfile, err = dockerfileFrom(o.Stdin, tempDir)
+		dir, name, err := dockerfileFrom(o.Stdin, tempDir)
+		if err != nil {
+			return err
+		}
+		s.locals["dockerfile"], s.dockerfile = op.Directory(dir), name
 	case filepath.IsAbs(o.Dockerfile):
 		if info, err := os.Stat(o.Dockerfile); err != nil || !info.Mode().IsRegular() {
 			return fmt.Errorf("dockerfile: %w", errors.Join(err, fmt.Errorf("%s is not a regular file", o.Dockerfile)))
 		}
-		s.locals["dockerfile"], s.dockerfile = filepath.Dir(o.Dockerfile), filepath.Base(o.Dockerfile)
+		s.locals["dockerfile"], s.dockerfile = op.Directory(filepath.Dir(o.Dockerfile)), filepath.Base(o.Dockerfile)
 	default:
 		return nil
 	}
 	s.extra["dockerfilekey"] = "dockerfile"
-	return err
+	return nil
+}
+
+// useArchive makes an archive the context. As in directories, a Dockerfile that is named is looked for in the whole
+// archive first, and the usual one below ContextSubPath.
+func (s *source) useArchive(whole *op.Archive) (err error) {
+	context := whole
+	if s.archive.sub != "" {
+		if context, err = whole.Sub(s.archive.sub); err != nil {
+			return err
+		}
+	}
+	s.locals["context"] = context
+	if s.locals["dockerfile"] != nil {
+		return nil
+	}
+	places := []*op.Archive{whole, context}
+	if s.dockerfile == "" {
+		slices.Reverse(places)
+	}
+	name := path.Clean(s.dockerfile)
+	if s.dockerfile == "" {
+		name = "Dockerfile"
+	}
+	found := slices.IndexFunc(places, func(a *op.Archive) bool { return a.HasFile(name) })
+	if found < 0 {
+		return fmt.Errorf("the archive has no file %s", name)
+	}
+	s.locals["dockerfile"], s.dockerfile = places[found], name
+	return nil
 }
 
 // fetchDockerfile fetches a Dockerfile that is given by its URL.
@@ -175,7 +234,7 @@ func (s *session) fetchDockerfile(ctx context.Context) error {
 	if !strings.HasPrefix(s.Dockerfile, "https://") && !strings.HasPrefix(s.Dockerfile, "http://") {
 		return nil
 	}
-	d, err := s.downloads(nil).Download(ctx, &op.HTTP{URL: s.Dockerfile})
+	d, err := s.downloads().Download(ctx, &op.HTTP{URL: s.Dockerfile})
 	if err != nil {
 		return fmt.Errorf("dockerfile: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/registry"
 	"github.com/slipway-build/slipway/pkg/secret"
 )
 
@@ -149,6 +151,9 @@ func TestContexts(t *testing.T) {
 	if err := os.WriteFile(file, data, 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if err := errors.Join(os.Mkdir(filepath.Join(dir, "d"), 0o755), os.WriteFile(filepath.Join(dir, "d/f"), []byte("in a directory"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
 	mine := filepath.Join(dir, "mine")
 	if err := os.WriteFile(mine, []byte("FROM scratch\nCOPY f /mine\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -182,7 +187,18 @@ func TestContexts(t *testing.T) {
 		"web with missing":        {Options{Context: url + "/nope"}, nil, "404", false},
 		"web with nobody there":   {Options{Context: "http://127.0.0.1:1/nope"}, nil, "connection refused", true},
 		"tar":                     {Options{Context: "tar://" + file}, map[string]string{"f": "tar"}, "", false},
+		"tar with sub path":       {Options{Context: "tar://" + file, ContextSubPath: "/sub"}, map[string]string{"f": "tar sub"}, "", false},
+		"tar with Dockerfile":     {Options{Context: "tar://" + file, Dockerfile: "other.Dockerfile"}, map[string]string{"other": "tar"}, "", false},
+		"tar with my Dockerfile":  {Options{Context: "tar://" + file, Dockerfile: mine}, map[string]string{"mine": "tar"}, "", false},
+		"tar with no Dockerfile":  {Options{Context: "tar://" + file, Dockerfile: "nope"}, nil, "c.tar.gz: the archive has no file nope", false},
+		"tar with no sub path":    {Options{Context: "tar://" + file, ContextSubPath: "f"}, nil, "directory f of the archive", false},
 		"tar with missing":        {Options{Context: "tar:///nope"}, nil, "/nope is not an archive", false},
+		"tar that is none":        {Options{Context: "tar://" + mine}, nil, "mine: it is no tar archive", false},
+		"tar on standard input":   {Options{Context: "tar://stdin", Stdin: bytes.NewReader(data)}, map[string]string{"f": "tar"}, "", false},
+		"no tar there":            {Options{Context: "tar://stdin", Stdin: stdin("FROM scratch")}, nil, "standard input: it is no tar archive", false},
+		"dir":                     {Options{Context: "dir://" + dir, Dockerfile: mine, ContextSubPath: "d"}, map[string]string{"mine": "in a directory"}, "", false},
+		"unknown kind":            {Options{Context: "ftp://x/y"}, nil, "contexts of kind ftp:// are not supported: there are dir, tar, git, ssh, http, https and azblob, gs, s3", false},
+		"kind of others":          {Options{Context: "file:///x"}, nil, "contexts of kind file:// are not supported: a directory is dir://PATH", false},
 		"standard input with tar": {Options{Context: "-", Stdin: bytes.NewReader(plain)}, map[string]string{"f": "tar"}, "", false},
 		"standard input with gzip with other Dockerfile": {
 			Options{Context: "-", Stdin: bytes.NewReader(data), Dockerfile: "other.Dockerfile"}, map[string]string{"other": "tar"}, "", false,
@@ -191,7 +207,9 @@ func TestContexts(t *testing.T) {
 		"standard input with Dockerfile and --file": {Options{Context: "-", Stdin: stdin("FROM scratch"), Dockerfile: "x"}, nil, "--file names another one", false},
 		"standard input twice":                      {Options{Context: "-", Stdin: stdin("FROM scratch"), Dockerfile: "-"}, nil, "can't both", false},
 		"no standard input":                         {Options{Context: "-"}, nil, "there is none", false},
-		"damaged archive":                           {Options{Context: "-", Stdin: bytes.NewReader(data[:len(data)-20])}, nil, "", false},
+		"cut off":                                   {Options{Context: "-", Stdin: bytes.NewReader(data[:len(data)-20])}, nil, "decompressing gzip: unexpected EOF", false},
+		"cut off in its checksum":                   {Options{Context: "-", Stdin: bytes.NewReader(data[:len(data)-2])}, nil, "decompressing gzip: unexpected EOF", false},
+		"cut off between files":                     {Options{Context: "-", Stdin: bytes.NewReader(plain[:len(plain)-1024])}, nil, "the archive is cut off", false},
 		"Dockerfile on standard input": {
 			Options{Context: filepath.Join(dir), Dockerfile: "-", Stdin: stdin("FROM scratch\nCOPY mine /m\n")}, map[string]string{"m": "FROM scratch\nCOPY f /mine\n"}, "", false,
 		},
@@ -229,6 +247,25 @@ func TestContexts(t *testing.T) {
 				t.Errorf("got %q\nwant %q", got, tt.want)
 			}
 		})
+	}
+}
+
+// The certificate of a web server that is not one of the system's.
+func TestWebContextCertificate(t *testing.T) {
+	data := archive(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY f /\n", "f": "over TLS"})
+	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) }))
+	t.Cleanup(s.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Context: s.URL + "/c.tar"}
+	if _, err := built(t, o); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("unknown: error %v", err)
+	}
+	o.Registry.Hosts = map[string]registry.Host{strings.TrimPrefix(s.URL, "https://"): {CAFile: ca}}
+	if got, err := built(t, o); err != nil || got["f"] != "over TLS" {
+		t.Errorf("given: %v, %v", got, err)
 	}
 }
 
@@ -280,7 +317,11 @@ func TestEpochOfContext(t *testing.T) {
 	dir := t.TempDir()
 	gitRepository(t, filepath.Join(dir, "r.git"), map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})
 	url := web(t, map[string][]byte{"/c.tar": archive(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"})}, dir)
-	for _, context := range []string{url + "/r.git", url + "/r.git#v1", url + "/c.tar"} {
+	file := filepath.Join(dir, "c.tar")
+	if err := os.WriteFile(file, archive(t, map[string]string{"Dockerfile": "FROM scratch\nCOPY Dockerfile /\n"}), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, context := range []string{url + "/r.git", url + "/r.git#v1", url + "/c.tar", "tar://" + file} {
 		dest := t.TempDir()
 		_, err := Run(t.Context(), Options{
 			Context: context, StateDir: t.TempDir(), Progress: "plain", ProgressTo: io.Discard,

@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace"
+	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/progress"
 )
 
@@ -54,7 +55,12 @@ func (s *session) note(text string) { s.display.Warn(progress.Warning{Level: 1, 
 
 // needed lists what the build reads while a RUN is under way, so far as it exists.
 func (s *session) needed() []string {
-	paths := slices.Concat(slices.Collect(maps.Values(s.plan.locals)), slices.Collect(maps.Values(s.plan.layouts)))
+	paths := slices.Collect(maps.Values(s.plan.layouts))
+	for _, files := range s.plan.locals {
+		if dir, ok := files.(op.Directory); ok { // archives are in the state directory
+			paths = append(paths, string(dir))
+		}
+	}
 	config := os.Getenv("DOCKER_CONFIG")
 	if config == "" {
 		config = filepath.Join(os.Getenv("HOME"), ".docker")

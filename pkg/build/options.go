@@ -19,8 +19,9 @@ import (
 // Options say what to build and where it goes. The strings are those of the command line flags
 // of the same name; docs/build.md describes each.
 type Options struct {
-	// Context is a directory, a URL, a git repository, "tar://PATH", or "-" for Stdin.
+	// Context is a directory, a URL, a git repository, "tar://PATH", an object in a bucket, or "-" for Stdin.
 	Context string
+	Git     GitOptions
 	// ContextSubPath is the directory below Context that is the build context, "" for all of it.
 	ContextSubPath string
 	wholeContext   string // Context before ContextSubPath was appended
@@ -154,6 +155,9 @@ func dockerfileFrom(r io.Reader, tempDir func() (string, error)) (dir, name stri
 // checkContext makes sure that the context is a directory, and resolves links in its path: what
 // is below it is later reached without following any.
 func (o *Options) checkContext() error {
+	if err := o.checkScheme(); err != nil {
+		return err
+	}
 	dir, err := filepath.EvalSymlinks(o.Context)
 	if err != nil {
 		return fmt.Errorf("build context: %w", err)

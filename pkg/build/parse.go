@@ -15,9 +15,8 @@ import (
 )
 
 // frontendOptions translates what the frontend has to know.
-func (o *Options) frontendOptions(dockerfile string) (frontend.Options, error) {
+func (o *Options) frontendOptions() (frontend.Options, error) {
 	f := frontend.Options{
-		Filename:      dockerfile,
 		Target:        o.Target,
 		BuildArgs:     map[string]string{},
 		Labels:        o.Labels,
@@ -30,7 +29,7 @@ func (o *Options) frontendOptions(dockerfile string) (frontend.Options, error) {
 		f.BuildArgs[k] = v
 	}
 	if o.Epoch != nil {
-		f.BuildArgs["SOURCE_DATE_EPOCH"] = fmt.Sprint(o.Epoch.Unix())
+		f.BuildArgs[epochArg] = fmt.Sprint(o.Epoch.Unix())
 	}
 	if o.Check {
 		f.Request = "frontend.lint"

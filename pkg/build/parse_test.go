@@ -42,7 +42,7 @@ func TestFrontendOptionsRefuseNonsense(t *testing.T) {
 		"swap alone":        {MemorySwap: "1g"},
 		"less than memory":  {Memory: "2g", MemorySwap: "1g"},
 	} {
-		if _, err := o.frontendOptions("Dockerfile"); err == nil {
+		if _, err := o.frontendOptions(); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
@@ -54,11 +54,11 @@ func TestFrontendOptions(t *testing.T) {
 		Network: "none", BuildArgs: map[string]string{"A": "1"},
 		Memory: "1g", MemorySwap: "-1", CPUShares: 2, CPUPeriod: 3, CPUQuota: 4, CPUSetCPUs: "0-1", CPUSetMems: "0",
 	}
-	f, err := o.frontendOptions("x.Dockerfile")
+	f, err := o.frontendOptions()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if f.ShmSize != 128<<20 || f.Network != "none" || f.Filename != "x.Dockerfile" || f.BuildArgs["A"] != "1" {
+	if f.ShmSize != 128<<20 || f.Network != "none" || f.BuildArgs["A"] != "1" {
 		t.Errorf("got %+v", f)
 	}
 	if want := []isolation.Ulimit{{Name: "nofile", Soft: 10, Hard: 20}}; !reflect.DeepEqual(f.Ulimits, want) {

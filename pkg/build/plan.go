@@ -23,9 +23,9 @@ type plan struct {
 	image    image.Options
 	results  results.Files
 
-	contexts map[string]string // named contexts, as the frontend takes them
-	locals   map[string]string // local sources: name to directory
-	layouts  map[string]string // stores of oci-layout contexts: name to path
+	contexts map[string]string   // named contexts, as the frontend takes them
+	locals   map[string]op.Files // local sources by name
+	layouts  map[string]string   // stores of oci-layout contexts: name to path
 	pending  map[string]layoutContext
 }
 
@@ -37,7 +37,7 @@ type layoutContext struct{ store, id string }
 
 func newPlan(o *Options) (*plan, error) {
 	p := &plan{
-		contexts: map[string]string{}, locals: map[string]string{},
+		contexts: map[string]string{}, locals: map[string]op.Files{},
 		layouts: map[string]string{}, pending: map[string]layoutContext{},
 		image: image.Options{Epoch: o.Epoch},
 	}
@@ -136,7 +136,7 @@ func (p *plan) addContext(name, value string) error {
 		if err != nil {
 			return err
 		}
-		p.locals[name] = dir
+		p.locals[name] = op.Directory(dir)
 		p.contexts[name] = "local:" + name
 	}
 	return nil

@@ -316,7 +316,7 @@ func (w *world) build(t *testing.T, target *op.Vertex, o cache.Options) *built {
 	o.Now, o.State = w.now, openState(t)
 	o.Writer = layer.NewWriter(t.Context(), o.State)
 	o.Warn = func(m string) { mu.Lock(); defer mu.Unlock(); b.warnings = append(b.warnings, m) }
-	env := &op.Env{Images: w, Isolation: backend{w}, Locals: map[string]string{"context": w.context}, State: o.State, Now: w.now}
+	env := &op.Env{Images: w, Isolation: backend{w}, Locals: map[string]op.Files{"context": op.Directory(w.context)}, State: o.State, Now: w.now}
 	c := cache.New(t.Context(), o)
 	ops := &counting{Executor: solve.Ops{Env: env}}
 	attempt := func() error {
@@ -377,7 +377,7 @@ func (b *built) warned(t *testing.T, n int, containing string) {
 func (w *world) flushed(t *testing.T, target *op.Vertex, o cache.Options, limit time.Duration) {
 	t.Helper()
 	o.Writer = layer.NewWriter(t.Context(), o.State)
-	env := &op.Env{Images: w, Isolation: backend{w}, Locals: map[string]string{"context": w.context}, State: o.State, Now: o.Now}
+	env := &op.Env{Images: w, Isolation: backend{w}, Locals: map[string]op.Files{"context": op.Directory(w.context)}, State: o.State, Now: o.Now}
 	c := cache.New(t.Context(), o)
 	s := solve.New(t.Context(), c.Caching(solve.Ops{Env: env}))
 	defer s.Close()
@@ -393,7 +393,7 @@ func (w *world) plan(t *testing.T, target *op.Vertex, o cache.Options) []cache.S
 	o.Now, o.State = w.now, openState(t)
 	o.Writer = layer.NewWriter(t.Context(), o.State)
 	o.Warn = func(m string) { t.Error(m) }
-	env := &op.Env{Images: w, Locals: map[string]string{"context": w.context}, State: o.State, Now: w.now}
+	env := &op.Env{Images: w, Locals: map[string]op.Files{"context": op.Directory(w.context)}, State: o.State, Now: w.now}
 	vertices := []*op.Vertex{target.Inputs[0].Vertex.Inputs[0].Vertex, target.Inputs[0].Vertex, target}
 	plan := try(cache.New(t.Context(), o).Plan(t.Context(), env, vertices, []op.Edge{{Vertex: target}}))(t)
 	var all []cache.Status

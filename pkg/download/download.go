@@ -26,16 +26,13 @@ import (
 // kindFiles are the objects of the state directory that hold content, named by its SHA-256.
 const kindFiles = "downloads"
 
-// Options configure a [Client]. All but UserAgent and Local are needed.
+// Options configure a [Client]. All but UserAgent are needed.
 type Options struct {
 	// Registry lends its connections and its patience.
 	Registry  *registry.Client
 	UserAgent string
 	Secrets   op.Secrets
 	State     *state.Dir
-	// Local are files of this machine by the URL that stands for them; no server is asked
-	// for these.
-	Local map[string]string
 }
 
 // Client is all of a build's downloads. It implements op.Downloads.
@@ -71,24 +68,16 @@ func (c *Client) Download(ctx context.Context, h *op.HTTP) (*op.Download, error)
 	c.mu.Unlock()
 	if d == nil {
 		if d, err = c.get(ctx, h, u); err != nil {
-			return nil, sourceError(c.name(h), err)
+			return nil, sourceError(op.RedactURL(h.URL), err)
 		}
 	}
 	if !h.Sum.IsZero() && d.Sum != h.Sum {
-		return nil, sourceError(c.name(h), fmt.Errorf("the content has the digest sha256:%x instead of sha256:%x", d.Sum, h.Sum))
+		return nil, sourceError(op.RedactURL(h.URL), fmt.Errorf("the content has the digest sha256:%x instead of sha256:%x", d.Sum, h.Sum))
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.done[h.ID()] = d
 	return d, nil
-}
-
-// name is what a user knows the source by.
-func (c *Client) name(h *op.HTTP) string {
-	if path, ok := c.opts.Local[h.URL]; ok {
-		return path
-	}
-	return op.RedactURL(h.URL)
 }
 
 // sourceError says of which source err is.
@@ -111,9 +100,6 @@ func sourceError(name string, err error) error {
 
 // get fetches a file, or finds that the kept one will do.
 func (c *Client) get(ctx context.Context, h *op.HTTP, u *url.URL) (*op.Download, error) {
-	if path, ok := c.opts.Local[h.URL]; ok {
-		return c.local(h, u, path)
-	}
 	kept := c.recall(h)
 	if kept != nil && !h.Sum.IsZero() && kept.sum == h.Sum {
 		return c.kept(h, u, kept), nil
@@ -225,20 +211,6 @@ func (c *Client) kept(h *op.HTTP, u *url.URL, r *record) *op.Download {
 		Name: fileName(h.Filename, r.Disposition, u), Size: r.Size, Sum: r.sum,
 		ModTime: r.modTime(), Content: content{c.opts.State, hex.EncodeToString(r.sum[:])},
 	}
-}
-
-// local is a file of this machine. It is copied, so that what the build reads of it does not change.
-func (c *Client) local(h *op.HTTP, u *url.URL, path string) (_ *op.Download, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	r := &record{}
-	if r.sum, r.Size, err = c.keep(f); err != nil {
-		return nil, err
-	}
-	return c.kept(h, u, r), nil
 }
 
 // content is an object of the state directory.

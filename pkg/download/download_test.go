@@ -81,7 +81,7 @@ func openState(t *testing.T, path string) *state.Dir {
 }
 
 // newClient is the client of a build with the state directory at path.
-func newClient(t *testing.T, path string, s secrets, local map[string]string) *download.Client {
+func newClient(t *testing.T, path string, s secrets) *download.Client {
 	t.Helper()
 	dir := openState(t, path)
 	r, err := registry.New(t.Context(), registry.Options{
@@ -90,7 +90,7 @@ func newClient(t *testing.T, path string, s secrets, local map[string]string) *d
 	if err != nil {
 		t.Fatal(err)
 	}
-	return download.New(download.Options{Registry: r, UserAgent: "slipway/test", Secrets: s, State: dir, Local: local})
+	return download.New(download.Options{Registry: r, UserAgent: "slipway/test", Secrets: s, State: dir})
 }
 
 func read(t *testing.T, d *op.Download) string {
@@ -115,7 +115,7 @@ func TestDownload(t *testing.T) {
 		w.Header().Set("Last-Modified", "Mon, 05 May 2025 05:05:05 GMT")
 		fmt.Fprint(w, "content")
 	})
-	c := newClient(t, t.TempDir(), nil, nil)
+	c := newClient(t, t.TempDir(), nil)
 	h := &op.HTTP{URL: s.URL + "/a/file.txt", Sum: sha256.Sum256([]byte("content")), Header: map[string]string{"Accept": "text/x"}}
 	d, err := c.Download(t.Context(), h)
 	if err != nil {
@@ -154,7 +154,7 @@ func TestNames(t *testing.T) {
 				w.Header().Set("Content-Disposition", tt.disposition)
 			}
 		})
-		d, err := newClient(t, t.TempDir(), nil, nil).Download(t.Context(), &op.HTTP{URL: s.URL + tt.path, Filename: tt.wanted})
+		d, err := newClient(t, t.TempDir(), nil).Download(t.Context(), &op.HTTP{URL: s.URL + tt.path, Filename: tt.wanted})
 		if err != nil || d.Name != tt.want {
 			t.Errorf("%+v: got %+v, %v", tt, d, err)
 		}
@@ -178,7 +178,7 @@ func TestRevalidation(t *testing.T) {
 	h := &op.HTTP{URL: s.URL + "/x"}
 	get := func(want, sent string) {
 		t.Helper()
-		d, err := newClient(t, path, nil, nil).Download(t.Context(), h)
+		d, err := newClient(t, path, nil).Download(t.Context(), h)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -232,7 +232,7 @@ func glob(t *testing.T, path, kind string) []string {
 
 func TestChecksumMismatch(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "content") })
-	c := newClient(t, t.TempDir(), nil, nil)
+	c := newClient(t, t.TempDir(), nil)
 	for range 2 { // the second time it is there already
 		_, err := c.Download(t.Context(), &op.HTTP{URL: s.URL + "/x", Sum: sha256.Sum256([]byte("other"))})
 		var source *op.SourceError
@@ -268,7 +268,7 @@ func TestFailures(t *testing.T) {
 				attempts++
 				tt.answer(w, attempts)
 			})
-			d, err := newClient(t, t.TempDir(), nil, nil).Download(t.Context(), &op.HTTP{URL: s.URL + "/x?token=hidden"})
+			d, err := newClient(t, t.TempDir(), nil).Download(t.Context(), &op.HTTP{URL: s.URL + "/x?token=hidden"})
 			if s.count() != tt.attempts {
 				t.Errorf("%d attempts, want %d", s.count(), tt.attempts)
 			}
@@ -310,7 +310,7 @@ func brokenUntil(whole int) func(http.ResponseWriter, int) {
 func TestNobodyThere(t *testing.T) {
 	s := serve(t, func(http.ResponseWriter, *http.Request) {})
 	s.Close()
-	_, err := newClient(t, t.TempDir(), nil, nil).Download(t.Context(), &op.HTTP{URL: s.URL + "/x"})
+	_, err := newClient(t, t.TempDir(), nil).Download(t.Context(), &op.HTTP{URL: s.URL + "/x"})
 	var source *op.SourceError
 	if !errors.As(err, &source) || !source.Temporary() || !strings.Contains(err.Error(), "connection refused") {
 		t.Errorf("error %v", err)
@@ -332,7 +332,7 @@ func TestCredentials(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, func(http.ResponseWriter, *http.Request) {})
-			_, err := newClient(t, t.TempDir(), tt.secrets, nil).Download(t.Context(), &op.HTTP{URL: s.URL + "/x", AuthHeaderSecret: tt.id})
+			_, err := newClient(t, t.TempDir(), tt.secrets).Download(t.Context(), &op.HTTP{URL: s.URL + "/x", AuthHeaderSecret: tt.id})
 			if (err != nil) != (tt.want == "error") {
 				t.Fatalf("error %v", err)
 			}
@@ -377,7 +377,7 @@ func TestRedirects(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			target = tt.to
-			c := newClient(t, t.TempDir(), secrets{"HTTP_AUTH_TOKEN_127.0.0.1": "t", "HTTP_AUTH_TOKEN_localhost": "l"}, nil)
+			c := newClient(t, t.TempDir(), secrets{"HTTP_AUTH_TOKEN_127.0.0.1": "t", "HTTP_AUTH_TOKEN_localhost": "l"})
 			d, err := c.Download(t.Context(), &op.HTTP{URL: tt.from})
 			if tt.last == nil {
 				if err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -398,33 +398,12 @@ func TestRedirects(t *testing.T) {
 	}
 }
 
-func TestLocalFile(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "f")
-	if err := os.WriteFile(file, []byte("before"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	c := newClient(t, t.TempDir(), nil, map[string]string{"http://stdin.invalid/x": file, "http://gone.invalid/x": file + "x"})
-	d, err := c.Download(t.Context(), &op.HTTP{URL: "http://stdin.invalid/x", Filename: "context"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, []byte("after"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if got := read(t, d); got != "before" || d.Name != "context" || !d.ModTime.IsZero() {
-		t.Errorf("got %q, %+v", got, d)
-	}
-	if _, err := c.Download(t.Context(), &op.HTTP{URL: "http://gone.invalid/x"}); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("error %v", err)
-	}
-}
-
 func TestConcurrentDownloads(t *testing.T) {
 	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		time.Sleep(10 * time.Millisecond)
 		fmt.Fprint(w, "content")
 	})
-	c := newClient(t, t.TempDir(), nil, nil)
+	c := newClient(t, t.TempDir(), nil)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

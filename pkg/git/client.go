@@ -34,6 +34,18 @@ type Options struct {
 	// Agents gives the socket of each ssh agent by its id.
 	Agents map[string]string
 	State  *state.Dir
+	// Special are repositories that are reached in another way than graphs say, by the URLs that graphs have.
+	Special map[string]Special
+}
+
+// Special is how a repository is reached.
+type Special struct {
+	URL string
+	// Authorization is the value of that header for all repositories at the URL's host that this one leads to, if no
+	// secret gives one; "" for none.
+	Authorization string
+	// SkipTLSVerify accepts any certificate of the URL's host.
+	SkipTLSVerify bool
 }
 
 // Client is all of a build's traffic with git repositories. It implements op.Repositories.

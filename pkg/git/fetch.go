@@ -177,7 +177,7 @@ func sourceError(address string, err error) error {
 		}
 	}
 	if errors.Is(err, transport.ErrAuthenticationRequired) || errors.Is(err, transport.ErrAuthorizationFailed) {
-		err = fmt.Errorf("%w (credentials are given by the secrets GIT_AUTH_TOKEN or GIT_AUTH_HEADER)", err)
+		err = fmt.Errorf("%w (credentials are given by the secrets GIT_AUTH_TOKEN or GIT_AUTH_HEADER, and for a context git://… by the variable GIT_TOKEN)", err)
 	}
 	return &op.SourceError{Source: op.RedactURL(address), Passing: passing, Err: err}
 }

@@ -30,28 +30,51 @@ type remote struct {
 	git *op.Git // whose credentials and host keys count
 	// authorization is the value of a header for the server at url; "" for none.
 	authorization string
+	// scope is what URLs begin with that it may go along to.
+	scope string
+	// unverified is the host whose certificate is not checked; "" for none.
+	unverified string
 }
 
 // remote finds the credentials for g.
 func (c *Client) remote(ctx context.Context, g *op.Git) (*remote, error) {
+	special, isSpecial := c.opts.Special[g.URL]
 	r := &remote{url: g.URL, git: g}
+	if isSpecial {
+		r.url = special.URL
+	}
+	r.scope = scope(r.url)
 	ep, err := r.endpoint()
 	if err != nil {
 		return nil, err
 	}
-	if ep.Protocol == "http" || ep.Protocol == "https" {
-		if r.authorization, err = c.authorization(ctx, g); err != nil {
-			return nil, err
-		}
+	if ep.Protocol != "http" && ep.Protocol != "https" {
+		return r, nil
+	}
+	if r.authorization, err = c.authorization(ctx, g); err != nil {
+		return nil, err
+	}
+	if !isSpecial {
+		return r, nil
+	}
+	u, err := url.Parse(r.url)
+	if err != nil {
+		return nil, err
+	}
+	if special.SkipTLSVerify {
+		r.unverified = u.Host
+	}
+	if r.authorization == "" {
+		r.authorization, r.scope = special.Authorization, u.Scheme+"://"+u.Host+"/"
 	}
 	return r, nil
 }
 
 // sub is the remote of a submodule. Credentials go along only to what lies below the URL that they are
-// for, and among the repositories of github.com, as in BuildKit.
+// for, and among the repositories of github.com, as in BuildKit; or where it is special.
 func (r *remote) sub(address string) *remote {
-	s := &remote{url: address, git: r.git}
-	if within(scope(r.git.URL), address) {
+	s := &remote{url: address, git: r.git, scope: r.scope, unverified: r.unverified}
+	if within(r.scope, address) {
 		s.authorization = r.authorization
 	}
 	return s
@@ -113,11 +136,14 @@ type webServer struct {
 
 func (c *Client) webServer(r *remote) (*webServer, error) {
 	client := c.opts.Registry.HTTPClient()
+	u, err := url.Parse(r.url)
+	if err != nil {
+		return nil, err
+	}
+	if r.unverified != "" {
+		client.Transport = &trusting{inner: client.Transport, host: r.unverified, trusted: c.opts.Registry.UnverifiedTransport()}
+	}
 	if r.authorization != "" {
-		u, err := url.Parse(r.url)
-		if err != nil {
-			return nil, err
-		}
 		client.Transport = &authorized{inner: client.Transport, scheme: u.Scheme, host: u.Host, value: r.authorization}
 	}
 	a := &answer{inner: client.Transport}
@@ -142,6 +168,20 @@ func (a *answer) RoundTrip(req *http.Request) (*http.Response, error) {
 		a.file.Store(!strings.HasPrefix(res.Header.Get("Content-Type"), "application/x-git-"))
 	}
 	return res, err
+}
+
+// trusting does without the certificate of one host.
+type trusting struct {
+	inner, trusted http.RoundTripper
+	host           string
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *trusting) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Host == t.host {
+		return t.trusted.RoundTrip(req)
+	}
+	return t.inner.RoundTrip(req)
 }
 
 // authorized gives credentials to one host and to no other, wherever it redirects to.

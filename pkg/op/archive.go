@@ -86,7 +86,13 @@ type unpackedDir struct {
 	time time.Time
 }
 
-func (u *unpacker) unpack(ctx context.Context, tr *tar.Reader) error {
+// entries are those of a tar, as tar.Reader gives them.
+type entries interface {
+	Next() (*tar.Header, error)
+	io.Reader // the content of the entry that Next gave
+}
+
+func (u *unpacker) unpack(ctx context.Context, tr entries) error {
 	for {
 		if err := ctx.Err(); err != nil {
 			return err

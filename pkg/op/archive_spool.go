@@ -47,6 +47,14 @@ func (s *spool) close() error {
 	return errors.Join(s.w.Flush(), s.f.Close())
 }
 
+// discard removes what was added.
+func (s *spool) discard() error {
+	if s.f == nil {
+		return nil
+	}
+	return errors.Join(s.f.Close(), os.Remove(s.f.Name()))
+}
+
 // spooled is content in a spool's file.
 type spooled struct {
 	file         string

@@ -16,7 +16,7 @@ type Env struct {
 	Downloads Downloads
 	// Repositories may be nil, as may Downloads, where nothing asks for them.
 	Repositories Repositories
-	Locals       map[string]string // name of a local source to its directory
+	Locals       map[string]Files // local sources by name
 	Isolation    isolation.Backend
 	Secrets      Secrets
 	// Agents gives the socket of each ssh agent by its id.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"os"
 	"time"
 
 	"github.com/tonistiigi/fsutil"
@@ -14,9 +13,8 @@ import (
 	"github.com/slipway-build/slipway/pkg/tree"
 )
 
-// Local is a directory that the user named: the build context, a named context, or the
-// Dockerfile's directory. Its files become one layer whose content stays where it is.
-// Everything in it belongs to root, whoever checked it out.
+// Local is a directory or an archive that the user named: the build context, a named context, or
+// where the Dockerfile is. Its files become one layer.
 type Local struct {
 	Name                          string
 	Include, Exclude, FollowPaths []string
@@ -47,34 +45,26 @@ func (l *Local) Run(ctx context.Context, env *Env, _ []Input) ([]*tree.Tree, err
 }
 
 func (l *Local) tree(ctx context.Context, env *Env) (*tree.Tree, error) {
-	dir, ok := env.Locals[l.Name]
+	files, ok := env.Locals[l.Name]
 	if !ok {
 		return nil, fmt.Errorf("there is no build context named %q: add --build-context %s=DIR", l.Name, l.Name)
 	}
-	files, err := l.list(ctx, dir)
+	made, err := files.selected(ctx, l)
 	if err != nil {
 		return nil, fmt.Errorf("reading build context %s: %w", l.Name, err)
 	}
-	// The root stays open to the end of the process: layers are read lazily, and
-	// there are only a few of these.
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, fmt.Errorf("build context %s: %w", l.Name, err)
-	}
-	made, err := layer.FromDir(root, files)
-	if err != nil {
-		return nil, fmt.Errorf("build context %s: %w", l.Name, err)
-	}
 	return tree.New(made), nil
+}
+
+func (l *Local) filter() *fsutil.FilterOpt {
+	return &fsutil.FilterOpt{IncludePatterns: l.Include, ExcludePatterns: l.Exclude, FollowPaths: l.FollowPaths}
 }
 
 // list walks dir by the rules of the frontend: .dockerignore patterns, and of large contexts only
 // what the Dockerfile names.
 func (l *Local) list(ctx context.Context, dir string) ([]layer.DirFile, error) {
 	base := newHostDir(dir)
-	filtered, err := fsutil.NewFilterFS(base, &fsutil.FilterOpt{
-		IncludePatterns: l.Include, ExcludePatterns: l.Exclude, FollowPaths: l.FollowPaths,
-	})
+	filtered, err := fsutil.NewFilterFS(base, l.filter())
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func contextDir(t *testing.T, files map[string]string) string {
 func load(t *testing.T, dir string, l op.Local) *tree.View {
 	t.Helper()
 	l.Name = "context"
-	out, err := l.Run(t.Context(), &op.Env{Locals: map[string]string{"context": dir}}, nil)
+	out, err := l.Run(t.Context(), &op.Env{Locals: map[string]op.Files{"context": op.Directory(dir)}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestLocalUnknownName(t *testing.T) {
 // The key does not depend on who checked the files out, or when.
 func TestLocalKey(t *testing.T) {
 	key := func(dir string) op.Key {
-		k, err := (&op.Local{Name: "context"}).Key(t.Context(), &op.Env{Locals: map[string]string{"context": dir}}, nil)
+		k, err := (&op.Local{Name: "context"}).Key(t.Context(), &op.Env{Locals: map[string]op.Files{"context": op.Directory(dir)}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -24,6 +24,11 @@ func (c *Client) HTTPClient() *http.Client {
 	}
 }
 
+// UnverifiedTransport is the transport of HTTPClient with nobody's certificate checked.
+func (c *Client) UnverifiedTransport() http.RoundTripper {
+	return c.roundTripper(Access{SkipTLSVerify: true})
+}
+
 // leaves reports whether any of the requests that followed the first one went to another host or
 // port, or gave encryption up. What comes back from there is no longer the first host's own choice.
 func leaves(first *http.Request, followed []*http.Request) bool {

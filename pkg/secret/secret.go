@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	csvvalue "github.com/tonistiigi/go-csvvalue"
@@ -104,6 +105,7 @@ func Dir(dir string) ([]Spec, error) {
 // Store holds the values of a build's secrets in memory. It implements op.Secrets.
 type Store struct {
 	values map[string][]byte
+	hidden [][]byte
 }
 
 // Load reads the values. A missing file or variable is an error here, before the build starts.
@@ -149,12 +151,22 @@ func (s *Store) Secret(_ context.Context, id string) ([]byte, error) {
 	return v, nil
 }
 
+// Hide adds values that are not given by an id, and are to be masked in logs all the same. It must not be called
+// while the store is in use.
+func (s *Store) Hide(values ...string) {
+	for _, v := range values {
+		if v != "" {
+			s.hidden = append(s.hidden, []byte(v))
+		}
+	}
+}
+
 // Values returns all values, for masking them in logs. A nil store has none.
 func (s *Store) Values() [][]byte {
 	if s == nil {
 		return nil
 	}
-	var all [][]byte
+	all := slices.Clone(s.hidden)
 	for _, v := range s.values {
 		all = append(all, v)
 	}

@@ -1,7 +1,10 @@
 package tekton_test
 
 import (
+	"archive/tar"
+	"bytes"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -80,4 +83,64 @@ RUN --mount=type=ssh [ ! -S "$SSH_AUTH_SOCK" ] || echo there > /agent
 		t.Parallel()
 		contextBuilds()["key"].placed(r.URL, ssh, "").runAt(t, host).failed(t, 2, "UsageError", "no file in /workspace/ssh-directory is a private key")
 	})
+}
+
+// TestContextInBucket builds an archive in a bucket, with the credentials of the workspace cloud-credentials.
+func TestContextInBucket(t *testing.T) {
+	host := serve(t).Host
+	archive := tarOf(t, map[string]string{
+		"docker/Dockerfile": fill("FROM REGISTRY/base:1\nCOPY . /\n", host), ".dockerignore": "*", "app/file": "of the bucket\n", "app/log": "", "app/.dockerignore": "log\n",
+	})
+	s3 := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case !strings.Contains(r.Header.Get("Authorization"), "Credential=of-the-secret/"):
+			w.WriteHeader(http.StatusForbidden)
+		case r.URL.Path != "/bucket/team/app.tar":
+			w.WriteHeader(http.StatusNotFound)
+		default:
+			_, _ = w.Write(archive)
+		}
+	}))
+	t.Cleanup(s3.Close)
+	in := func(key string) build {
+		return build{
+			params: map[string]any{"IMAGE": image, "CONTEXT_URL": "s3://bucket/team/app.tar", "CONTEXT": "app", "DOCKERFILE": "docker/Dockerfile"},
+			workspaces: map[string]map[string]string{"cloud-credentials": {
+				"AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": "open sesame", "S3_ENDPOINT": s3.URL, "S3_FORCE_PATH_STYLE": "true",
+			}},
+		}
+	}
+	t.Run("credentials", func(t *testing.T) {
+		b, image := in("of-the-secret").elsewhere(t)
+		o := b.runAt(t, host)
+		o.succeeded(t)
+		files := filesOf(t, imageOf(t, o.pushed(t, image, nil)))
+		checkContents(t, files, map[string]string{"file": "of the bucket\n"})
+		if _, ok := files["log"]; ok {
+			t.Error(".dockerignore does not count")
+		}
+	})
+	t.Run("credentials of others", func(t *testing.T) {
+		in("of-somebody-else").runAt(t, host).failed(t, 1, "BuildFailed", "the credentials for it are missing or do not suffice")
+	})
+}
+
+// tarOf is an archive of files, content by name.
+func tarOf(t *testing.T, files map[string]string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for name, content := range files {
+		err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))})
+		if err == nil {
+			_, err = w.Write([]byte(content))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }

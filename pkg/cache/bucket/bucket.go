@@ -21,6 +21,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
+
+	cloud "github.com/slipway-build/slipway/pkg/bucket"
 )
 
 const (
@@ -79,7 +81,7 @@ func (s *Store) failed(doing string, err error) error {
 	if gcerrors.Code(err) == gcerrors.NotFound {
 		err = notFoundError{err}
 	}
-	return fmt.Errorf("%s in %s: %w", doing, s.where, &redactedError{err})
+	return fmt.Errorf("%s in %s: %w", doing, s.where, cloud.Redacted(err))
 }
 
 // notFoundError is a bucket's way to say that there is no such object.

@@ -9,22 +9,12 @@ import (
 	"slices"
 	"strings"
 
-	"gocloud.dev/blob"
+	cloud "github.com/slipway-build/slipway/pkg/bucket"
 )
-
-// opener opens the bucket that the host of a URL names; the URL's path is none of its business.
-type opener func(ctx context.Context, u *url.URL) (*blob.Bucket, error)
-
-func openers() map[string]opener {
-	return map[string]opener{"s3": openS3, "gs": openGCS, "azblob": openAzure}
-}
 
 // Schemes are those of the URLs that Open accepts.
 func Schemes() []string {
-	all := []string{"file", "mem"}
-	for scheme := range openers() {
-		all = append(all, scheme)
-	}
+	all := append(cloud.Schemes(), "file", "mem")
 	slices.Sort(all)
 	return all
 }
@@ -35,14 +25,9 @@ func Schemes() []string {
 func Open(ctx context.Context, u *url.URL) (*Store, error) {
 	s, err := open(ctx, u)
 	if err != nil {
-		return nil, fmt.Errorf("opening %s: %w", place(u), &redactedError{err})
+		return nil, fmt.Errorf("opening %s: %w", cloud.Place(u), cloud.Redacted(err))
 	}
 	return s, nil
-}
-
-// place is a URL without what may be secret.
-func place(u *url.URL) string {
-	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: strings.TrimRight(u.Path, "/")}).String()
 }
 
 func open(ctx context.Context, u *url.URL) (*Store, error) {
@@ -55,23 +40,19 @@ func open(ctx context.Context, u *url.URL) (*Store, error) {
 	case "mem":
 		return Memory(ctx), nil
 	}
-	open, ok := openers()[u.Scheme]
-	if !ok {
+	if !slices.Contains(cloud.Schemes(), u.Scheme) {
 		return nil, fmt.Errorf("the scheme is none of %s", strings.Join(Schemes(), ", "))
-	}
-	if u.Host == "" {
-		return nil, errors.New("the URL names no bucket")
 	}
 	for _, part := range strings.Split(strings.Trim(u.Path, "/"), "/") {
 		if part == "." || part == ".." {
 			return nil, fmt.Errorf("%q cannot be part of a prefix", part)
 		}
 	}
-	b, err := open(ctx, &url.URL{Scheme: u.Scheme, Host: u.Host, RawQuery: u.RawQuery})
+	b, err := cloud.Open(ctx, u)
 	if err != nil {
 		return nil, err
 	}
-	return New(ctx, b, path.Clean("/"+u.Path), place(u)), nil
+	return New(ctx, b, path.Clean("/"+u.Path), cloud.Place(u)), nil
 }
 
 func openFile(ctx context.Context, u *url.URL) (*Store, error) {

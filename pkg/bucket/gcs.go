@@ -13,7 +13,7 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
 
-	"github.com/slipway-build/slipway/pkg/cache/bucket/internal/gcs"
+	"github.com/slipway-build/slipway/pkg/bucket/internal/gcs"
 )
 
 const (

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"os"
 	"strings"
@@ -44,16 +45,22 @@ func openAzure(ctx context.Context, u *url.URL) (*blob.Bucket, error) {
 
 // azureClient finds the credentials for a container.
 func azureClient(service azureblob.ServiceURL, name azureblob.ContainerName) (*container.Client, error) {
+	u, err := url.Parse(string(service))
+	if err != nil {
+		return nil, errors.New("the account's URL is none")
+	}
 	key := os.Getenv("AZURE_STORAGE_KEY")
 	if key == "" {
 		key = os.Getenv("AZURE_STORAGE_ACCESS_KEY")
 	}
+	// A key signs requests and stays here. Whatever else there is, a signature or a token, opens the account to whoever gets
+	// it; a connection string names its host itself.
+	token := u.RawQuery != "" || key == "" && os.Getenv("AZURE_STORAGE_CONNECTION_STRING") == ""
+	if token && !azureHost.MatchString(u.Host) && !isLoopback(u.Hostname()) {
+		return nil, fmt.Errorf("%s is not a host of Azure's: it gets no tokens; a key in AZURE_STORAGE_KEY would do", u.Host)
+	}
 	if key == "" {
 		return azureblob.NewDefaultClient(service, name)
-	}
-	u, err := url.Parse(string(service))
-	if err != nil {
-		return nil, err
 	}
 	credential, err := azblob.NewSharedKeyCredential(azureAccount(u), key)
 	if err != nil {
@@ -70,4 +77,9 @@ func azureAccount(service *url.URL) string {
 	}
 	account, _, _ := strings.Cut(service.Host, ".")
 	return account
+}
+
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
 }

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/slipway-build/slipway/pkg/cache/bucket"
+	"github.com/slipway-build/slipway/pkg/bucket"
 )
 
 // secretDir is a directory as the kubelet mounts a Secret.

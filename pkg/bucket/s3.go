@@ -45,7 +45,7 @@ func defaultS3(q url.Values, env func(string) string) error {
 		q.Set("endpoint", "https://"+endpoint)
 	}
 	// Servers other than AWS's ignore the region, and many do not know the checksums that AWS's client
-	// sends since 2025. Whoever reads the cache verifies anyway.
+	// sends since 2025. Whoever reads verifies anyway.
 	for name, value := range map[string]struct{ envs, value string }{
 		"region":                       {"AWS_REGION AWS_DEFAULT_REGION", "us-east-1"},
 		"request_checksum_calculation": {"AWS_REQUEST_CHECKSUM_CALCULATION", "when_required"},

@@ -1,5 +1,5 @@
 // Package gcs is a Go CDK driver for Google Cloud Storage over its JSON API
-// (https://cloud.google.com/storage/docs/json_api): as much of one as a cache needs. The Go CDK's own is made of
+// (https://cloud.google.com/storage/docs/json_api): as much of one as Slipway needs. The Go CDK's own is made of
 // Google's client, which would double the size of the program.
 package gcs
 
@@ -41,17 +41,17 @@ func Open(client *http.Client, base, name string) *Bucket {
 	return &Bucket{250 * time.Millisecond, &direct, strings.TrimSuffix(base, "/"), name}
 }
 
-// statusError is an answer that is no success.
-type statusError struct {
-	code    int
+// StatusError is an answer that is no success.
+type StatusError struct {
+	Code    int
 	message string
 }
 
-func (e *statusError) Error() string {
-	return strings.TrimSpace(fmt.Sprintf("the server answered %d %s: %s", e.code, http.StatusText(e.code), e.message))
+func (e *StatusError) Error() string {
+	return strings.TrimSpace(fmt.Sprintf("the server answered %d %s: %s", e.Code, http.StatusText(e.Code), e.message))
 }
 
-// errUnsupported is what the cache never asks for.
+// errUnsupported is what nobody here asks for.
 var errUnsupported = errors.New("not supported")
 
 // attempts is how often a request is made altogether.
@@ -98,7 +98,7 @@ func check(resp *http.Response, want []int) error {
 	if json.Unmarshal(text, &answer) == nil && answer.Error.Message != "" {
 		message = answer.Error.Message
 	}
-	return errors.Join(&statusError{resp.StatusCode, message}, err)
+	return errors.Join(&StatusError{resp.StatusCode, message}, err)
 }
 
 // passing reports whether another attempt may succeed (Cloud Storage, "Retry strategy").
@@ -106,9 +106,9 @@ func passing(ctx context.Context, err error) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	var status *statusError
+	var status *StatusError
 	if errors.As(err, &status) {
-		return status.code == http.StatusRequestTimeout || status.code == http.StatusTooManyRequests || status.code >= 500
+		return status.Code == http.StatusRequestTimeout || status.Code == http.StatusTooManyRequests || status.Code >= 500
 	}
 	var broken *url.Error
 	return errors.As(err, &broken)
@@ -246,17 +246,17 @@ func (b *Bucket) Delete(ctx context.Context, key string, _ *driver.DeleteOptions
 
 // ErrorCode implements driver.Bucket.
 func (b *Bucket) ErrorCode(err error) gcerrors.ErrorCode {
-	var status *statusError
+	var status *StatusError
 	switch {
 	case errors.Is(err, errUnsupported):
 		return gcerrors.Unimplemented
 	case !errors.As(err, &status):
 		return gcerrors.Unknown
-	case status.code == http.StatusNotFound:
+	case status.Code == http.StatusNotFound:
 		return gcerrors.NotFound
-	case status.code == http.StatusUnauthorized, status.code == http.StatusForbidden:
+	case status.Code == http.StatusUnauthorized, status.Code == http.StatusForbidden:
 		return gcerrors.PermissionDenied
-	case status.code == http.StatusTooManyRequests:
+	case status.Code == http.StatusTooManyRequests:
 		return gcerrors.ResourceExhausted
 	}
 	return gcerrors.Unknown

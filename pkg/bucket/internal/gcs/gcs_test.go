@@ -15,7 +15,7 @@ import (
 	"gocloud.dev/blob"
 	"gocloud.dev/gcerrors"
 
-	"github.com/slipway-build/slipway/pkg/cache/bucket/internal/gcs"
+	"github.com/slipway-build/slipway/pkg/bucket/internal/gcs"
 )
 
 const unit = 256 << 10

@@ -1,0 +1,225 @@
+package build
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/pkg/bucket"
+	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/policy"
+	"github.com/slipway-build/slipway/pkg/registry"
+)
+
+// contextArchive is a build context that is an archive.
+type contextArchive struct {
+	name string // for the user, without credentials
+	sub  string // the directory in it that is the context, "" for all of it
+	open func(context.Context) (io.ReadCloser, error)
+	// remote is the URL of an archive elsewhere, as a source policy knows it; "" for one of this machine.
+	remote string
+}
+
+// contextObject is the name of a context in a bucket where the URL has none, as in Kaniko.
+const contextObject = "context.tar.gz"
+
+func tarArchive(path string) (*contextArchive, error) {
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("build context: %w", errors.Join(err, fmt.Errorf("%s is not an archive", path)))
+	}
+	return &contextArchive{name: path, open: func(context.Context) (io.ReadCloser, error) { return os.Open(path) }}, nil
+}
+
+func stdinArchive(in *bufio.Reader) *contextArchive {
+	return &contextArchive{name: "standard input", open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(in), nil }}
+}
+
+// isTerminal reports whether r is one.
+func isTerminal(r io.Reader) bool {
+	f, ok := r.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// azureContext is the URL of a container for a context that Azure's web servers have, if there are credentials for
+// them; else it is a file from the web like others.
+func azureContext(address string) *url.URL {
+	if !bucket.HasAzureCredentials(os.Getenv) {
+		return nil
+	}
+	return bucket.AzureObject(address)
+}
+
+func bucketArchive(address string) (*contextArchive, error) {
+	u, remote := azureContext(address), address
+	if u == nil {
+		var err error
+		if u, err = url.Parse(address); err != nil { // it quotes the URL, and with it what may be secret
+			return nil, errors.New("build context: what is given for it is not a URL")
+		}
+		remote = bucket.Place(u)
+	}
+	object := strings.TrimPrefix(u.Path, "/")
+	if object == "" || strings.HasSuffix(object, "/") {
+		object += contextObject
+	}
+	if u.Host == "" {
+		return nil, fmt.Errorf("build context: %s names no bucket", remote)
+	}
+	if u.User != nil || u.Fragment != "" {
+		return nil, fmt.Errorf("build context: %s://… has neither a user nor a fragment", u.Scheme)
+	}
+	name := bucket.Place(&url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/" + object})
+	return &contextArchive{
+		name: name, remote: remote,
+		open: func(ctx context.Context) (io.ReadCloser, error) { return bucket.OpenObject(ctx, u, object) },
+	}, nil
+}
+
+// decide asks the source policy about an archive that is elsewhere. The policy may name another one.
+func (a *contextArchive) decide(ctx context.Context, sources *policy.Sources) (*contextArchive, error) {
+	if a.remote == "" {
+		return a, nil // the frontend asks about the local source that it becomes
+	}
+	got, err := sources.Decide(ctx, policy.Source{Identifier: a.remote})
+	if err != nil || got.Identifier == a.remote {
+		return a, err
+	}
+	other := &Options{Context: got.Identifier}
+	if other.contextKind() != contextBucket {
+		return nil, fmt.Errorf("build context: the source policy replaces %s by %s, which is not in a bucket", a.remote, op.RedactURL(got.Identifier))
+	}
+	b, err := bucketArchive(got.Identifier)
+	if err != nil {
+		return nil, err
+	}
+	b.sub = a.sub
+	return b, nil
+}
+
+// readArchive reads the archive while it comes. One that breaks off on the way is read once more.
+func (s *session) readArchive(ctx context.Context, a *contextArchive) (read *op.Archive, err error) {
+	err = s.display.Step(ctx, "[internal] read build context from "+a.name, func(ctx context.Context, log io.Writer) error {
+		var failed error
+		err := s.client.Repeat(ctx, func() error {
+			var broken error
+			read, broken, failed = s.readOnce(ctx, a)
+			if a.remote == "" {
+				return nil
+			}
+			return broken
+		})
+		if failed != nil {
+			err = failed
+		}
+		if err != nil {
+			return a.failed(ctx, err)
+		}
+		_, err = fmt.Fprintf(log, "%d files and directories\n", read.Len())
+		return err
+	})
+	return read, err
+}
+
+// readOnce reads the archive; broken is set if that failed because what should give it did not, after it had begun.
+func (s *session) readOnce(ctx context.Context, a *contextArchive) (read *op.Archive, broken, err error) {
+	r, err := a.open(ctx)
+	if err != nil {
+		return nil, nil, &originError{err}
+	}
+	w := &watched{r: r}
+	read, err = op.ReadArchive(ctx, w, s.state, s.now)
+	if broken = w.failure(); broken != nil {
+		err = &originError{broken}
+	}
+	return read, broken, errors.Join(err, r.Close())
+}
+
+// watched remembers the error of the reader that it wraps. Decompressors read in goroutines of their own.
+type watched struct {
+	r   io.Reader
+	mu  sync.Mutex
+	err error
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		w.mu.Lock()
+		w.err = err
+		w.mu.Unlock()
+	}
+	return n, err
+}
+
+func (w *watched) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// originError is an error of what an archive comes from, and not of what is in it.
+type originError struct{ err error }
+
+func (e *originError) Error() string { return e.err.Error() }
+func (e *originError) Unwrap() error { return e.err }
+
+// failed says of which context err is, and what to do.
+func (a *contextArchive) failed(ctx context.Context, err error) error {
+	var origin *originError
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case a.remote == "" || !errors.As(err, &origin):
+		return fmt.Errorf("build context %s: %w", a.name, err)
+	}
+	status := bucket.Status(err)
+	e := &op.SourceError{Source: a.name, Passing: registry.PassingStatus(status) || status == 0 && registry.Passing(origin.err)}
+	switch err = bucket.Redacted(err); {
+	case bucket.IsMissing(err):
+		e.Passing, e.Err = false, fmt.Errorf("there is no such object: %w", err)
+	case bucket.IsForbidden(err):
+		e.Passing, e.Err = false, fmt.Errorf("the credentials for it are missing or do not suffice (S3 says the same of objects that are not there, without the right to list): %w", err)
+	default:
+		e.Err = err
+	}
+	return fmt.Errorf("build context: %w", e)
+}
+
+// loadArchive reads the context, if it is an archive, once the source policy allows it.
+func (s *session) loadArchive(ctx context.Context, from *source) error {
+	if from.archive == nil {
+		return nil
+	}
+	var err error
+	if from.archive, err = from.archive.decide(ctx, s.plan.frontend.Sources); err != nil {
+		return err
+	}
+	read, err := s.readArchive(ctx, from.archive)
+	if err != nil {
+		return err
+	}
+	if err := from.useArchive(read); err != nil {
+		return &UsageError{fmt.Errorf("build context %s: %w", from.archive.name, err)}
+	}
+	// What "context" stands for the frontend only finds out about contexts that it fetches itself.
+	if newest := read.Newest(); s.plan.frontend.BuildArgs[epochArg] == "context" && !newest.IsZero() {
+		s.plan.frontend.BuildArgs[epochArg] = strconv.FormatInt(newest.Unix(), 10)
+	}
+	return nil
+}
+
+// epochArg is the build argument that says how old an image is.
+const epochArg = "SOURCE_DATE_EPOCH"
