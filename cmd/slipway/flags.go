@@ -133,6 +133,7 @@ func registryFlags() []cli.Flag {
 	const category = "Registries"
 	return []cli.Flag{
 		&cli.StringFlag{Category: category, Name: "docker-config", Usage: "`PATH` of a config.json, .dockerconfigjson or .dockercfg with logins, or of its directory; it comes before the usual places"},
+		&cli.StringSliceFlag{Category: category, Name: helpersFlag, Usage: "built-in `HELPER` to ask for logins: env, google, ecr, acr, gitlab or github (default: all); \"\" for none"},
 		&cli.BoolFlag{Category: category, Name: "tls-verify", Value: true, Usage: "verify registries' certificates, and insist on TLS"},
 		&cli.BoolFlag{Category: category, Name: "insecure", Usage: "push by plain HTTP"},
 		&cli.BoolFlag{Category: category, Name: "insecure-pull", Usage: "pull by plain HTTP"},

@@ -105,7 +105,8 @@ func commandOf(app *cli.App, args []string) (cmd *cli.Command, depth int) {
 // flagsFirst moves the flags of cmd in args before the other arguments, each under its first name:
 // the flag package refuses "-t a -d b", two names of one flag. A flag with an empty value is left
 // out: Tekton and Argo pass that for what their user did not set. An empty context stays, before any other, because
-// the default would be the directory that the program happens to be in. What follows "--" stays.
+// the default would be the directory that the program happens to be in; so do empty credential helpers, which Kaniko knows as
+// none. What follows "--" stays.
 func flagsFirst(cmd *cli.Command, args []string) []string {
 	type known struct {
 		name       string
@@ -138,9 +139,11 @@ func flagsFirst(cmd *cli.Command, args []string) []string {
 			flags = append(flags, "--"+k.name+"="+value)
 		case hasValue && k.name == contextFlag:
 			flags = slices.Concat([]string{a}, flags)
+		case hasValue && k.name != helpersFlag:
 		case hasValue:
+			flags = append(flags, a)
 		case k.takesValue && i+1 < len(args):
-			if i++; args[i] != "" {
+			if i++; args[i] != "" || k.name == helpersFlag {
 				flags = append(flags, "--"+k.name, args[i])
 			}
 		default:

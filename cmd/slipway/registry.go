@@ -5,9 +5,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/urfave/cli/v2"
 
+	"github.com/slipway-build/slipway/pkg/credentials"
 	"github.com/slipway-build/slipway/pkg/registry"
 )
 
@@ -21,7 +21,7 @@ func registryOptions(c *cli.Context) (registry.Options, error) {
 	if err != nil {
 		return registry.Options{}, err
 	}
-	logins, err := keychain(c.String("docker-config"))
+	known, err := logins(c)
 	if err != nil {
 		return registry.Options{}, err
 	}
@@ -36,9 +36,9 @@ func registryOptions(c *cli.Context) (registry.Options, error) {
 			PlainHTTP:     lax || c.Bool("insecure-pull"),
 			SkipTLSVerify: lax || c.Bool("skip-tls-verify") || c.Bool("skip-tls-verify-pull"),
 		},
-		Hosts:    hosts,
-		CAFiles:  files,
-		Keychain: logins,
+		Hosts:       hosts,
+		CAFiles:     files,
+		Credentials: known,
 	}, nil
 }
 
@@ -78,16 +78,16 @@ func registryHosts(c *cli.Context) (map[string]registry.Host, error) {
 	return hosts, nil
 }
 
-// keychain asks the configuration at path first, if there is one, and then the usual places.
-func keychain(path string) (authn.Keychain, error) {
-	if path == "" {
-		return nil, nil
+// helpersFlag is the flag for built-in credential helpers.
+const helpersFlag = "credential-helpers"
+
+// logins finds what the user has to log in with.
+func logins(c *cli.Context) (credentials.Source, error) {
+	o := credentials.Options{DockerConfig: c.String("docker-config")}
+	if c.IsSet(helpersFlag) {
+		o.Helpers = append([]string{}, splitCommas(c.StringSlice(helpersFlag))...) // none is not all
 	}
-	k, err := registry.ConfigKeychain(path)
-	if err != nil {
-		return nil, err
-	}
-	return authn.NewMultiKeychain(k, authn.DefaultKeychain), nil
+	return credentials.Open(o)
 }
 
 // certificates lists the files of a directory that hold certificates.

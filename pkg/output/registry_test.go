@@ -10,12 +10,14 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
+	"github.com/slipway-build/slipway/pkg/credentials"
 	"github.com/slipway-build/slipway/pkg/image"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/op"
@@ -282,7 +284,7 @@ func TestPushWithCredentials(t *testing.T) {
 	})
 	for password, ok := range map[string]bool{"right": true, "wrong": false} {
 		keys := login{Username: "ann", Password: password}
-		_, err := push(t, clientWith(t, registry.Options{Keychain: keys}), app(t), s.host+"/app:1")
+		_, err := push(t, clientWith(t, registry.Options{Credentials: keys}), app(t), s.host+"/app:1")
 		var e *registry.Error
 		switch {
 		case ok && err != nil:
@@ -295,8 +297,8 @@ func TestPushWithCredentials(t *testing.T) {
 
 type login authn.AuthConfig
 
-func (l login) Resolve(authn.Resource) (authn.Authenticator, error) {
-	return authn.FromConfig(authn.AuthConfig(l)), nil
+func (l login) Candidates(name.Repository) []credentials.Candidate {
+	return []credentials.Candidate{credentials.Fixed("the login", authn.AuthConfig(l))}
 }
 
 func TestPushByDigest(t *testing.T) {

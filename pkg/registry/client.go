@@ -7,13 +7,11 @@ package registry
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/slipway-build/slipway/pkg/layer"
@@ -30,8 +28,9 @@ type Client struct {
 
 	hosts  *hostTransports
 	pauses sync.Map // see retryTransport
-	pusher *remote.Pusher
 	warm   *warmDir // nil for none
+
+	pushers sync.Map // *logins[*remote.Pusher] by name.Repository
 
 	sessions memo.Memo[sessionKey, *session]
 	layouts  memo.Memo[string, source]
@@ -47,9 +46,6 @@ func New(ctx context.Context, o Options) (_ *Client, err error) {
 		return nil, err
 	}
 	o.Retry = o.Retry.withDefaults()
-	if o.Keychain == nil {
-		o.Keychain = authn.DefaultKeychain
-	}
 	if o.Warn == nil {
 		o.Warn = func(string) {}
 	}
@@ -57,33 +53,11 @@ func New(ctx context.Context, o Options) (_ *Client, err error) {
 		return nil, err
 	}
 	c := &Client{ctx: ctx, opts: o, hosts: newHostTransports(o.Hosts, o.CAFiles)}
-	pusher, err := remote.NewPusher(
-		remote.WithTransport(verifyPut{c.roundTripper(o.Push)}),
-		remote.WithAuthFromKeychain(o.Keychain),
-		remote.WithUserAgent(o.UserAgent),
-		remote.WithJobs(uploads),
-		// Requests are repeated by our own transport, which honors
-		// Retry-After; what is left for the library is to start an upload again
-		// whose body broke off, which only it can.
-		remote.WithRetryStatusCodes(),
-		remote.WithRetryPredicate(isBrokenUpload),
-		remote.WithRetryBackoff(remote.Backoff{
-			Duration: o.Retry.Base, Factor: 2, Jitter: 0.5, Steps: o.Retry.Attempts, Cap: o.Retry.Max,
-		}),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("registry client: %w", err)
-	}
-	c.pusher = pusher
 	if o.WarmDir != "" {
 		c.warm = openWarmDir(o.WarmDir, o.Warn)
 	}
 	return c, nil
 }
-
-// uploads is how many blobs are sent to one repository at once. More than a few do not make
-// one pod's network faster, and registries limit them.
-const uploads = 4
 
 // ParseReference parses an image reference as Docker understands it. Where the client may use
 // plain HTTP for pulling, so may the reference.
@@ -132,12 +106,8 @@ func (c *Client) roundTripper(access Access) http.RoundTripper {
 	}
 }
 
-// authenticated is the way to one repository for reading.
-func (c *Client) authenticated(ctx context.Context, repo name.Repository, access Access) (http.RoundTripper, error) {
-	auth, err := authn.Resolve(ctx, c.opts.Keychain, repo)
-	if err != nil {
-		return nil, fmt.Errorf("looking for credentials: %w", err)
-	}
-	rt := transport.NewUserAgent(c.roundTripper(access), c.opts.UserAgent)
+// authenticated is the way to one repository for reading, with one of its credentials.
+func (c *Client) authenticated(ctx context.Context, repo name.Repository, access Access, auth authn.Authenticator) (http.RoundTripper, error) {
+	rt := transport.NewUserAgent(guarded{c.roundTripper(access)}, c.opts.UserAgent)
 	return transport.NewWithContext(ctx, repo.Registry, auth, rt, []string{repo.Scope(transport.PullScope)})
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/errgroup"
 )
@@ -187,7 +188,7 @@ func (r *Repository) deleteTags(ctx context.Context, tags []string) error {
 
 // deleteOne deletes a manifest or a tag (OCI distribution spec, "Content Management").
 func (r *Repository) deleteOne(ctx context.Context, ref name.Reference) error {
-	err := r.client.pusher.Delete(ctx, ref)
+	err := r.client.pushing(ctx, r.repo, func(p *remote.Pusher) error { return p.Delete(ctx, ref) })
 	var answer *transport.Error
 	if !errors.As(err, &answer) {
 		return err

@@ -4,18 +4,14 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-
+	"github.com/slipway-build/slipway/pkg/credentials"
 	"github.com/slipway-build/slipway/pkg/state"
 )
 
-// Options configure a [Client]. The zero value pulls anonymously or with the Docker
-// configuration's credentials, over verified TLS, or plain HTTP on loopback.
+// Options configure a [Client]. The zero value pulls anonymously, over verified TLS, or plain HTTP on loopback.
 type Options struct {
-	// Keychain gives credentials; nil stands for the Docker and Podman configuration
-	// files with their credential helpers. Several sources are joined with
-	// authn.NewMultiKeychain.
-	Keychain authn.Keychain
+	// Credentials are tried in their order, and after them none; nil has none.
+	Credentials credentials.Source
 	// UserAgent is how requests introduce themselves, "slipway/v1.2.3".
 	UserAgent string
 	// Pull and Push hold for all registries, by direction.

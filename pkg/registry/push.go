@@ -4,11 +4,43 @@ import (
 	"context"
 	"errors"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
+
+// uploads is how many blobs are sent to one repository at once. More than a few do not make
+// one pod's network faster, and registries limit them.
+const uploads = 4
+
+// pushing calls use with what pushes to a repository, with the credentials that it takes.
+func (c *Client) pushing(ctx context.Context, repo name.Repository, use func(*remote.Pusher) error) error {
+	l, ok := c.pushers.Load(repo)
+	if !ok {
+		l, _ = c.pushers.LoadOrStore(repo, newLogins(c, repo, c.newPusher))
+	}
+	return l.(*logins[*remote.Pusher]).do(ctx, use)
+}
+
+func (c *Client) newPusher(_ context.Context, auth authn.Authenticator) (*remote.Pusher, error) {
+	retry := c.opts.Retry
+	return remote.NewPusher(
+		remote.WithTransport(verifyPut{guarded{c.roundTripper(c.opts.Push)}}),
+		remote.WithAuth(auth),
+		remote.WithUserAgent(c.opts.UserAgent),
+		remote.WithJobs(uploads),
+		// Requests are repeated by our own transport, which honors
+		// Retry-After; what is left for the library is to start an upload again
+		// whose body broke off, which only it can.
+		remote.WithRetryStatusCodes(),
+		remote.WithRetryPredicate(isBrokenUpload),
+		remote.WithRetryBackoff(remote.Backoff{
+			Duration: retry.Base, Factor: 2, Jitter: 0.5, Steps: retry.Attempts, Cap: retry.Max,
+		}),
+	)
+}
 
 // Manifest is an image or an index that can be pushed: a v1.Image or a v1.ImageIndex.
 type Manifest interface {
@@ -19,12 +51,16 @@ type Manifest interface {
 // Push sends m under ref, after everything that m refers to. What the repository has is not
 // sent again, and blobs that know another repository of the registry are mounted from there.
 func (c *Client) Push(ctx context.Context, ref name.Reference, m Manifest) error {
-	return wrap("pushing", ref.String(), c.pusher.Push(ctx, ref, m))
+	return wrap("pushing", ref.String(), c.pushing(ctx, ref.Context(), func(p *remote.Pusher) error {
+		return p.Push(ctx, ref, m)
+	}))
 }
 
 // Tag puts m, which has been pushed to the repository already, under a tag.
 func (c *Client) Tag(ctx context.Context, tag name.Tag, m Manifest) error {
-	return wrap("tagging", tag.String(), c.pusher.Put(ctx, tag, m))
+	return wrap("tagging", tag.String(), c.pushing(ctx, tag.Context(), func(p *remote.Pusher) error {
+		return p.Put(ctx, tag, m)
+	}))
 }
 
 // Verify asks the registry what it has under m's digest and compares. A registry that does not say,

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -27,17 +28,25 @@ type sessionKey struct {
 	access Access
 }
 
-// session returns the session with a repository; opening it asks the registry how it wants to
-// be authenticated to.
+// session returns the session with a repository. Nothing is contacted yet.
 func (c *Client) session(ctx context.Context, repo name.Repository, access Access) (*session, error) {
-	return c.sessions.Do(ctx, c.ctx, sessionKey{repo, access}, func(ctx context.Context) (*session, error) {
-		rt, err := c.authenticated(ctx, repo, access)
-		if err != nil {
-			return nil, err
-		}
-		client := &http.Client{Transport: rt, CheckRedirect: refuseInwardRedirect}
+	return c.sessions.Do(ctx, c.ctx, sessionKey{repo, access}, func(context.Context) (*session, error) {
+		l := newLogins(c, repo, func(ctx context.Context, auth authn.Authenticator) (http.RoundTripper, error) {
+			return c.authenticated(ctx, repo, access, auth)
+		})
+		client := &http.Client{Transport: loginTransport{l}, CheckRedirect: refuseInwardRedirect}
 		return &session{repo: repo, retry: c.opts.Retry, http: client}, nil
 	})
+}
+
+// do makes a request. What the registry said when it refused it, it says itself.
+func (s *session) do(req *http.Request) (*http.Response, error) {
+	resp, err := s.http.Do(req)
+	var failed *url.Error
+	if errors.As(err, &failed) && refuses(failed.Err) {
+		err = failed.Err
+	}
+	return resp, err
 }
 
 func (s *session) origin() name.Reference { return origin(s.repo) }
@@ -92,7 +101,7 @@ func (s *session) head(ctx context.Context, id string) (size int64, digest strin
 		return 0, "", err
 	}
 	req.Header.Set("Accept", manifestTypes)
-	resp, err := s.http.Do(req)
+	resp, err := s.do(req)
 	if err != nil {
 		return 0, "", err
 	}
@@ -117,7 +126,7 @@ func (s *session) get(ctx context.Context, url string, header http.Header) (*htt
 	for k, v := range header {
 		req.Header[k] = v
 	}
-	resp, err := s.http.Do(req)
+	resp, err := s.do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -89,7 +90,9 @@ func (r *Repository) PutManifest(ctx context.Context, tag string, raw []byte) er
 		return r.failed("writing", tag, err)
 	}
 	m := rawManifest{raw, types.OCIManifestSchema1}
-	return wrap("writing", fmt.Sprintf("%s:%s", r.repo, tag), r.client.pusher.Put(ctx, r.repo.Tag(tag), m))
+	return wrap("writing", fmt.Sprintf("%s:%s", r.repo, tag), r.client.pushing(ctx, r.repo, func(p *remote.Pusher) error {
+		return p.Put(ctx, r.repo.Tag(tag), m)
+	}))
 }
 
 // Has says yes: registries keep what a manifest refers to.
@@ -111,7 +114,9 @@ func (r *Repository) Put(ctx context.Context, blob v1.Descriptor, open func() (i
 	if err != nil {
 		return err
 	}
-	return wrap("writing", r.repo.Digest(blob.Digest.String()).String(), r.client.pusher.Upload(ctx, r.repo, l))
+	return wrap("writing", r.repo.Digest(blob.Digest.String()).String(), r.client.pushing(ctx, r.repo, func(p *remote.Pusher) error {
+		return p.Upload(ctx, r.repo, l)
+	}))
 }
 
 // upload is a blob as the library uploads it.

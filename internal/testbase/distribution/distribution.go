@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/bcrypt"
 )
 
 // Registry is a registry that runs until the end of its test.
@@ -31,16 +33,31 @@ func (r *Registry) Log() string { return r.log.String() }
 // test is skipped, or fails if SLIPWAY_REQUIRE_TOOLS is set.
 func Serve(t testing.TB) *Registry {
 	t.Helper()
-	return serve(t, false)
+	return serve(t, false, "")
 }
 
 // ServeDeletable is Serve of a registry that lets its clients delete.
 func ServeDeletable(t testing.TB) *Registry {
 	t.Helper()
-	return serve(t, true)
+	return serve(t, true, "")
 }
 
-func serve(t testing.TB, deletes bool) *Registry {
+// ServeTo is ServeDeletable of a registry for one user, who logs in with a password.
+func ServeTo(t testing.TB, user, password string) *Registry {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(file, fmt.Appendf(nil, "%s:%s\n", user, hash), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return serve(t, true, fmt.Sprintf("auth: {htpasswd: {realm: test, path: %q}}\n", file))
+}
+
+// serve starts a registry with auth, a part of its configuration.
+func serve(t testing.TB, deletes bool, auth string) *Registry {
 	t.Helper()
 	program, err := exec.LookPath("docker-registry")
 	if err != nil && os.Getenv("SLIPWAY_REQUIRE_TOOLS") != "" {
@@ -52,7 +69,7 @@ func serve(t testing.TB, deletes bool) *Registry {
 	dir := t.TempDir()
 	r := &Registry{Host: unusedAddress(t), Storage: filepath.Join(dir, "storage")}
 	config := filepath.Join(dir, "config.yml")
-	content := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: false}}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: %t}}\nhttp: {addr: %q}\n", r.Storage, deletes, r.Host)
+	content := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: false}}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: %t}}\nhttp: {addr: %q}\n%s", r.Storage, deletes, r.Host, auth)
 	if err := os.WriteFile(config, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
