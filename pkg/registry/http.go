@@ -10,7 +10,7 @@ import (
 // registries. An Authorization header that a request has does not follow a redirect to another host.
 func (c *Client) HTTPClient() *http.Client {
 	return &http.Client{
-		Transport: c.roundTripper(c.opts.Pull),
+		Transport: c.roundTripper(c.opts.Pull, c.opts.Retry.forAccess(c.opts.Pull)),
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
 			if err := refuseInwardRedirect(req, via); err != nil {
 				return err
