@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -27,13 +28,13 @@ func (c *Client) pushing(ctx context.Context, repo name.Repository, use func(*re
 func (c *Client) newPusher(_ context.Context, auth authn.Authenticator) (*remote.Pusher, error) {
 	retry := c.opts.Retry.forAccess(c.opts.Push)
 	return remote.NewPusher(
-		remote.WithTransport(verifyPut{guarded{c.roundTripper(c.opts.Push, retry)}}),
+		remote.WithTransport(verifyPut{blobUploads{guarded{c.roundTripper(c.opts.Push, retry)}, retry, &sync.Map{}}}),
 		remote.WithAuth(auth),
 		remote.WithUserAgent(c.opts.UserAgent),
 		remote.WithJobs(uploads),
 		// Requests are repeated by our own transport, which honors
-		// Retry-After; what is left for the library is to start an upload again
-		// whose body broke off, which only it can.
+		// Retry-After and goes on with an upload that broke off; what is left for the library is
+		// to start it again where that cannot be, which only it can.
 		remote.WithRetryStatusCodes(),
 		remote.WithRetryPredicate(isBrokenUpload),
 		remote.WithRetryBackoff(remote.Backoff{
