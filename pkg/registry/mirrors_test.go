@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"github.com/slipway-build/slipway/internal/testbase/distribution"
 	"github.com/slipway-build/slipway/pkg/credentials"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/registry"
@@ -250,5 +251,26 @@ func TestBadMirrors(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", mirror, err)
 		}
+	}
+}
+
+// Debian's docker-registry as a mirror that fetches what it is asked for.
+func TestPullThroughMirror(t *testing.T) {
+	original := distribution.Serve(t)
+	mirror := distribution.ServeMirror(t, original.Host)
+	ref, err := name.ParseReference(original.Host + "/team/app:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Push(ref, imageWith(t, amd64, "below", "content")); err != nil {
+		t.Fatal(err)
+	}
+	// Reached by another name, the registry is not there: all comes through the mirror.
+	c := newClient(t, registry.Options{Mirrors: map[string][]string{"registry.invalid": {mirror.Host}}})
+	if got, err := readLayer(t, c, "registry.invalid/team/app:1"); err != nil || got != "content" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if _, err := c.Resolve(t.Context(), "registry.invalid/team/other:1", amd64); err == nil || !strings.Contains(err.Error(), mirror.Host) {
+		t.Errorf("of an image that nobody has: %v", err)
 	}
 }
