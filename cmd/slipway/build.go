@@ -73,6 +73,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		Tags:           c.StringSlice("tag"),
 		Outputs:        c.StringSlice("output"),
 		NoPush:         c.Bool("no-push"),
+		SkipPushCheck:  c.Bool("skip-push-permission-check"),
 		Push:           c.Bool("push"),
 		TarPath:        c.String("tar-path"),
 		OCILayoutPath:  c.String("oci-layout-path"),
@@ -144,7 +145,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 			return err
 		},
 		func() error { o.Cache, err = cacheOptions(c); return err },
-		func() error { o.Registry, err = registryOptions(c); return err },
+		func() error { o.Registry, err = pullOptions(c); return err },
 		func() error { o.Secrets, err = secrets(c.StringSlice("secret"), c.String("secrets-dir")); return err },
 		func() error { o.Agents, err = agents(c.StringSlice("ssh"), c.String("ssh-dir")); return err },
 		func() error { o.Epoch, err = epoch(c); return err },

@@ -25,7 +25,7 @@ func cacheWarmCommand() *cli.Command {
 		Name:         "warm",
 		Usage:        "fetch base images into a directory from which builds take them",
 		ArgsUsage:    "[IMAGE...]",
-		Flags:        withLists(warmFlags(), registryFlags(), acceptedFlags("Accepted for Kaniko's sake", kaniko.WarmerFlags())),
+		Flags:        withLists(warmFlags(), registryFlags(), pullFlags(), acceptedFlags("Accepted for Kaniko's sake", kaniko.WarmerFlags())),
 		OnUsageError: asUsageError,
 		Action:       runCacheWarm,
 	}
@@ -83,7 +83,7 @@ func warmOptions(c *cli.Context) (bases.Options, error) {
 	if o.BuildContexts, err = pairs("build-context", c.StringSlice("build-context"), true); err != nil {
 		return o, err
 	}
-	o.Registry, err = registryOptions(c)
+	o.Registry, err = pullOptions(c)
 	return o, err
 }
 

@@ -9,7 +9,7 @@ import (
 // buildFlags lists the flags of "slipway build". Where Docker and Kaniko have different names for a
 // thing, both work.
 func buildFlags() []cli.Flag {
-	return withLists(dockerfileFlags(), inputFlags(), outputFlags(), cacheFlags(), runFlags(), registryFlags(), resultFlags(), dockerResultFlags(), displayFlags(), kanikoFlags())
+	return withLists(dockerfileFlags(), inputFlags(), outputFlags(), cacheFlags(), runFlags(), registryFlags(), pullFlags(), pushFlags(), resultFlags(), dockerResultFlags(), displayFlags(), kanikoFlags())
 }
 
 // withLists adds the flags for lists to the others.
@@ -62,6 +62,7 @@ func outputFlags() []cli.Flag {
 		&cli.BoolFlag{Category: category, Name: "push", Usage: "push to the tags although there is an --output; without one, tags are pushed anyway"},
 		&cli.BoolFlag{Category: category, Name: "no-push", EnvVars: []string{"KANIKO_NO_PUSH"}, Usage: "push nothing"},
 		&cli.StringSliceFlag{Category: category, Name: "output", Aliases: []string{"o"}, Usage: "`TYPE=…,DEST=…`: registry, oci, docker, tar or local, as docker buildx has them"},
+		&cli.BoolFlag{Category: category, Name: "skip-push-permission-check", Usage: "do not ask registries beforehand whether the image may be pushed"},
 		&cli.StringFlag{Category: category, Name: "tar-path", Aliases: []string{"tarPath"}, Usage: "write an archive for docker load to `FILE`"},
 		&cli.StringFlag{Category: category, Name: "oci-layout-path", Usage: "write an OCI layout to `DIR`"},
 		&cli.StringFlag{Category: category, Name: "compression", Value: "gzip", Usage: "of new layers: gzip, zstd or none"},
@@ -144,8 +145,31 @@ func registryFlags() []cli.Flag {
 		&cli.StringSliceFlag{Category: category, Name: "skip-tls-verify-registry", Usage: "do not verify the certificate of `HOST`"},
 		&cli.StringSliceFlag{Category: category, Name: "registry-certificate", Usage: "`HOST=FILE`: certificates to trust for a registry"},
 		&cli.StringFlag{Category: category, Name: "registry-certificates-dir", Usage: "`DIR` of PEM certificates (*.crt, *.pem) to trust for all registries"},
+		&cli.StringSliceFlag{Category: category, Name: "registry-client-cert", Usage: "`HOST=CERT,KEY`: files of the certificate that we show a registry"},
 	}
 }
+
+// pullFlags say where images come from, for commands that look them up.
+func pullFlags() []cli.Flag {
+	const category = "Registries"
+	return []cli.Flag{
+		&cli.StringSliceFlag{Category: category, Name: "registry-mirror", Usage: "`HOST[:PORT][/PREFIX]` from which images of docker.io are pulled, before docker.io itself (also $" + mirrorVariable + ")"},
+		&cli.StringSliceFlag{Category: category, Name: "registry-map", Usage: "`REGISTRY=MIRROR[;REGISTRY=MIRROR]`: mirrors of other registries (also $" + mapVariable + ")"},
+		&cli.BoolFlag{Category: category, Name: "skip-default-registry-fallback", Usage: "pull from mirrors only, where a registry has any"},
+		&cli.IntFlag{Category: category, Name: "image-download-retry", Usage: fewRetries},
+	}
+}
+
+// pushFlags are for commands that push images.
+func pushFlags() []cli.Flag {
+	const category = "Registries"
+	return []cli.Flag{
+		&cli.IntFlag{Category: category, Name: "push-retry", Usage: fewRetries},
+		&cli.BoolFlag{Category: category, Name: "push-ignore-immutable-tag-errors", Usage: "leave a tag that exists and that the registry does not let be changed as it is"},
+	}
+}
+
+const fewRetries = "repeat failed requests `N` times; fewer than 4 mean 4"
 
 func resultFlags() []cli.Flag {
 	const category = "Results"

@@ -15,7 +15,7 @@ func indexCommand() *cli.Command {
 		Name:         "index",
 		Usage:        "join images of several platforms into an image index, and push it",
 		ArgsUsage:    "[IMAGE...]",
-		Flags:        withLists(indexFlags(), registryFlags(), resultFlags()),
+		Flags:        withLists(indexFlags(), registryFlags(), pushFlags(), resultFlags()),
 		OnUsageError: asUsageError,
 		Action:       runIndex,
 	}

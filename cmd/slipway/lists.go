@@ -29,7 +29,8 @@ func listFlags() map[string]string {
 		"platforms": "platform", "tags": "tag", "build-args": "build-arg", "build-contexts": "build-context",
 		"labels": "label", "annotations": "annotation", "secrets": "secret", "add-hosts": "add-host", "ulimits": "ulimit",
 		"caches-from": "cache-from", "caches-to": "cache-to", "cache-mount-modes": "cache-mounts",
-		"insecure-registries": "insecure-registry", "registry-certificates": "registry-certificate", "images": "image",
+		"insecure-registries": "insecure-registry", "registry-certificates": "registry-certificate",
+		"registry-mirrors": "registry-mirror", "registry-maps": "registry-map", "images": "image",
 		extraArgs: "",
 	}
 }

@@ -59,7 +59,7 @@ func formatFlag(formats string) cli.Flag {
 
 func inspectFlags(own ...cli.Flag) []cli.Flag {
 	const category = "What is built"
-	return withLists(own, dockerfileFlags(), credentialFlags(category), []cli.Flag{stateDirFlag(category), cacheDirFlag(category)}, registryFlags())
+	return withLists(own, dockerfileFlags(), credentialFlags(category), []cli.Flag{stateDirFlag(category), cacheDirFlag(category)}, registryFlags(), pullFlags())
 }
 
 func runLint(c *cli.Context) error {

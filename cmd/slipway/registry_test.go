@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -46,5 +47,32 @@ func TestCredentialHelpers(t *testing.T) {
 	}
 	if _, err := options(t, "--credential-helpers=gcr"); err == nil || !strings.Contains(err.Error(), "env, google, ecr, acr, gitlab, github") {
 		t.Errorf("an unknown helper: %v", err)
+	}
+}
+
+// Kaniko's variables add to its flags.
+func TestMirrorVariables(t *testing.T) {
+	t.Setenv("KANIKO_REGISTRY_MIRROR", "m")
+	t.Setenv("KANIKO_REGISTRY_MAP", "quay.io=q;gcr.io=g")
+	o, err := options(t, "--registry-mirror=first", "--registry-map=quay.io=first")
+	if got := fmt.Sprint(o.Registry.Mirrors); err != nil || got != "map[docker.io:[first m] gcr.io:[g] quay.io:[first q]]" {
+		t.Errorf("got %s, %v", got, err)
+	}
+	w, _ := warmed(t)
+	if got := fmt.Sprint(w.Registry.Mirrors); got != "map[docker.io:[m] gcr.io:[g] quay.io:[q]]" {
+		t.Errorf("the warmer has %s", got)
+	}
+}
+
+func TestBadRegistryFlags(t *testing.T) {
+	for flag, want := range map[string]string{
+		"--registry-map=quay.io":                         "REGISTRY=MIRROR",
+		"--registry-map==m":                              "REGISTRY=MIRROR",
+		"--registry-client-cert=r.example.com=/cert.pem": "HOST=CERT,KEY",
+		"--push-retry=-1":                                "not negative",
+	} {
+		if _, err := options(t, flag); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", flag, err)
+		}
 	}
 }

@@ -304,7 +304,10 @@ func (s *session) close() error {
 	return errors.Join(errs...)
 }
 
-func (s *session) run(ctx context.Context) (*Result, error) {
+func (s *session) run(ctx context.Context) (_ *Result, err error) {
+	whole := ctx // of what outlasts this function
+	ctx, checked := s.checkOutputs(ctx)
+	defer func() { err = checked(err) }()
 	graph, err := frontend.Build(ctx, s.plan.frontend, s.solver, s.client, s.warn)
 	if err != nil {
 		return nil, err
@@ -320,7 +323,7 @@ func (s *session) run(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	s.meter.Expect(len(vertices(graph, further...)) + 1) // and the export
-	s.startCache(ctx, graph)
+	s.startCache(whole, graph)
 	res, err := s.make(ctx, graph, further...)
 	for s.cache != nil && s.cache.Distrust(err) {
 		res, err = s.make(ctx, graph, further...)

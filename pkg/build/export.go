@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/slipway-build/slipway/pkg/compression"
 	"github.com/slipway-build/slipway/pkg/image"
@@ -65,6 +66,39 @@ func (s *session) targets(configs []*output.Config) ([]target, error) {
 	}
 	return all, nil
 }
+
+// checkOutputs begins to find out whether the outputs will take the image. If one will not, the context that it returns ends, and
+// with it the build. checked must be called with the build's error at its end, and gives the reason in its place then.
+func (s *session) checkOutputs(ctx context.Context) (_ context.Context, checked func(error) error) {
+	ctx, stop := context.WithCancelCause(ctx)
+	var asked sync.WaitGroup
+	for _, t := range s.outputs {
+		c, ok := t.output.(output.Checker)
+		if !ok || s.SkipPushCheck || s.Check {
+			continue
+		}
+		asked.Go(func() {
+			if err := c.Check(ctx); err != nil {
+				stop(&refusedError{err})
+			}
+		})
+	}
+	return ctx, func(err error) error {
+		var refused *refusedError
+		if errors.As(context.Cause(ctx), &refused) && err != nil {
+			err = refused.err
+		}
+		stop(nil) // nobody asks any more
+		asked.Wait()
+		return err
+	}
+}
+
+// refusedError says that an output will not take the image.
+type refusedError struct{ err error }
+
+func (e *refusedError) Error() string { return e.err.Error() }
+func (e *refusedError) Unwrap() error { return e.err }
 
 // merged gives the options of an output: its own where it has any, else the build's.
 func merged(general, own image.Options) image.Options {

@@ -49,6 +49,7 @@ type Options struct {
 
 	Tags             []string
 	NoPush           bool
+	SkipPushCheck    bool // do not ask registries beforehand whether they take the image
 	Push             bool // push the tags although there are Outputs
 	Outputs          []string
 	TarPath          string

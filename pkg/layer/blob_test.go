@@ -477,3 +477,44 @@ func TestTarParallel(t *testing.T) {
 		t.Errorf("the tar is a %T", tarFile.ReaderAt())
 	}
 }
+
+// A blob that arrives damaged is fetched again, also where its consumers notice before the digest does; not for ever.
+func TestDamagedBlobIsFetchedAgain(t *testing.T) {
+	for name, test := range map[string]struct {
+		damages, want int32
+	}{
+		"whole": {0, 1}, "once": {1, 2}, "twice": {2, 3}, "always": {100, 3},
+	} {
+		for what, fetch := range map[string]func(layer.Blob) error{
+			"index": func(b layer.Blob) error { _, err := b.Index(t.Context()); return err },
+			"blob": func(b layer.Blob) error {
+				rc, err := b.Blob().Compressed()
+				if err != nil {
+					return err
+				}
+				return rc.Close()
+			},
+		} {
+			t.Run(name+"/"+what, func(t *testing.T) {
+				src, dir := newSource(t), stateDir(t)
+				src.serve = func(rc io.ReadCloser) io.ReadCloser {
+					content, err := io.ReadAll(rc)
+					if err != nil {
+						t.Error(err)
+					}
+					if src.opened.Load() <= test.damages {
+						content[len(content)/2] ^= 0x20
+					}
+					return io.NopCloser(bytes.NewReader(content))
+				}
+				err := fetch(layer.FromBlob(src, dir))
+				if ok := test.damages < 3; ok != (err == nil) || src.opened.Load() != test.want {
+					t.Errorf("fetched %d times, want %d: %v", src.opened.Load(), test.want, err)
+				}
+				if err != nil && len(kept(t, dir)) > 0 {
+					t.Errorf("left %v", kept(t, dir))
+				}
+			})
+		}
+	}
+}

@@ -27,7 +27,10 @@ func (f *fetcher) fetchBlob(ctx context.Context) (_ *os.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := f.stream(ctx, f.src.Compressed, copyTo(tmp)); err != nil {
+	err = fetchedAgain(ctx, func() error {
+		return errors.Join(truncate(tmp), f.stream(ctx, f.src.Compressed, copyTo(tmp)))
+	})
+	if err != nil {
 		return nil, errors.Join(err, discard(tmp))
 	}
 	if err := f.dir.Publish(kindBlobs, objectName(f.id.digest), tmp); err != nil {
@@ -38,7 +41,16 @@ func (f *fetcher) fetchBlob(ctx context.Context) (_ *os.File, err error) {
 
 // fetchTar fetches the blob unless it is there, and in the same pass decompresses, indexes and
 // keeps it.
-func (f *fetcher) fetchTar(ctx context.Context) (_ *Tar, err error) {
+func (f *fetcher) fetchTar(ctx context.Context) (t *Tar, err error) {
+	err = fetchedAgain(ctx, func() error {
+		var err error
+		t, err = f.tryTar(ctx)
+		return err
+	})
+	return t, err
+}
+
+func (f *fetcher) tryTar(ctx context.Context) (_ *Tar, err error) {
 	u, err := newUnpacker(f.dir)
 	if err != nil {
 		return nil, err
@@ -47,6 +59,10 @@ func (f *fetcher) fetchTar(ctx context.Context) (_ *Tar, err error) {
 	switch {
 	case err == nil:
 		err = f.stream(ctx, func() (io.ReadCloser, error) { return kept, nil }, u.unpack)
+		var damaged *damagedError
+		if errors.As(err, &damaged) {
+			err = damaged.err // it is on our own disk, and is so next time
+		}
 	case errors.Is(err, fs.ErrNotExist):
 		err = f.download(ctx, u)
 	}
@@ -104,24 +120,53 @@ func (f *fetcher) stream(ctx context.Context, open func() (io.ReadCloser, error)
 	defer stop()
 	digest := newDigester()
 	out := newFanout(ctx, append(consumers, copyTo(digest))...)
-	n, err := io.Copy(onlyWriter{out}, io.LimitReader(rc, f.id.size+1))
+	from := &observed{Reader: rc}
+	n, err := io.Copy(onlyWriter{out}, io.LimitReader(from, f.id.size+1))
 	err = errors.Join(err, rc.Close())
 	switch {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	case err != nil:
 	case n > f.id.size:
-		err = fmt.Errorf("it is longer than the %d bytes it should have", f.id.size)
+		err = &damagedError{fmt.Errorf("it is longer than the %d bytes it should have", f.id.size)}
 	case n < f.id.size:
 		err = fmt.Errorf("it is truncated: %d of %d bytes: %w", n, f.id.size, io.ErrUnexpectedEOF)
 	}
 	if closeErr := out.CloseWithError(orEOF(err)); closeErr != nil {
+		if ctx.Err() == nil && from.mayBeDamaged(closeErr) {
+			return &damagedError{closeErr}
+		}
 		return closeErr
 	}
 	if got := digest.hash(); got != f.id.digest {
-		return fmt.Errorf("it has the digest %s", got)
+		return &damagedError{fmt.Errorf("it has the digest %s", got)}
 	}
 	return nil
+}
+
+// observed remembers the error that reading ended with.
+type observed struct {
+	io.Reader
+	err error
+}
+
+func (o *observed) Read(p []byte) (int, error) {
+	n, err := o.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		o.err = err
+	}
+	return n, err
+}
+
+// mayBeDamaged reports whether streaming failed because of what was read: the source says that it is not what was asked for,
+// or its consumers, for which the digest comes too late, cannot make sense of it.
+func (o *observed) mayBeDamaged(err error) bool {
+	var says interface{ Damaged() bool }
+	if o.err != nil {
+		return errors.As(o.err, &says) && says.Damaged()
+	}
+	var disk *fs.PathError
+	return !errors.As(err, &disk)
 }
 
 // unpacker turns a layer of any compression into a tar on disk with an index.
@@ -190,4 +235,33 @@ func rewind(f *os.File) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// fetches is how often a blob that arrives damaged is fetched.
+const fetches = 3
+
+// damagedError says that what came of a blob is not right; what comes next time may be.
+type damagedError struct{ err error }
+
+func (e *damagedError) Error() string { return e.err.Error() }
+func (e *damagedError) Unwrap() error { return e.err }
+
+// fetchedAgain repeats fetch while what it gets is damaged, a few times.
+func fetchedAgain(ctx context.Context, fetch func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := fetch()
+		var damaged *damagedError
+		if attempt >= fetches || ctx.Err() != nil || !errors.As(err, &damaged) {
+			return err
+		}
+	}
+}
+
+// truncate empties a file that is written from its start.
+func truncate(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.Seek(0, io.SeekStart)
+	return err
 }

@@ -27,6 +27,12 @@ type Output interface {
 	Prepare(ctx context.Context, b *image.Built) (Pending, error)
 }
 
+// Checker is an output that can find out early, while the image is being made, that it could not be written. ctx ends when
+// nobody wants to know any more.
+type Checker interface {
+	Check(ctx context.Context) error
+}
+
 // Pending is a prepared output. Either Commit or Abort is called, once.
 type Pending interface {
 	// Commit makes the result visible. If it fails, it has cleaned up what it can.

@@ -32,6 +32,9 @@ func NewRegistry(client *registry.Client, refs []string, byDigest bool) (*Regist
 // String implements Output.
 func (r *Registry) String() string { return "pushing to " + r.to.String() }
 
+// Check implements Checker.
+func (r *Registry) Check(ctx context.Context) error { return r.to.MayPush(ctx) }
+
 // Prepare implements Output.
 func (r *Registry) Prepare(ctx context.Context, b *image.Built) (Pending, error) {
 	if err := r.to.Push(ctx, b.Artifact()); err != nil {

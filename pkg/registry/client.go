@@ -30,6 +30,9 @@ type Client struct {
 	pauses sync.Map // see retryTransport
 	warm   *warmDir // nil for none
 
+	mirrors map[string][]mirror // by registry
+	mirrorState
+
 	pushers sync.Map // *logins[*remote.Pusher] by name.Repository
 
 	sessions memo.Memo[sessionKey, *session]
@@ -53,6 +56,9 @@ func New(ctx context.Context, o Options) (_ *Client, err error) {
 		return nil, err
 	}
 	c := &Client{ctx: ctx, opts: o, hosts: newHostTransports(o.Hosts, o.CAFiles)}
+	if c.mirrors, err = parseMirrors(o.Mirrors); err != nil {
+		return nil, err
+	}
 	if o.WarmDir != "" {
 		c.warm = openWarmDir(o.WarmDir, o.Warn)
 	}
@@ -74,13 +80,18 @@ func (c *Client) parse(ref string, access Access) (name.Reference, error) {
 	// "repo:tag@digest" is parsed without its tag, which says nothing that the
 	// digest does not.
 	r, err := name.ParseReference(ref)
-	if err == nil && (access.PlainHTTP || c.opts.Hosts[r.Context().RegistryStr()].PlainHTTP) {
+	if err == nil && c.plainHTTP(r.Context().RegistryStr(), access) {
 		r, err = name.ParseReference(ref, name.Insecure)
 	}
 	if err != nil {
 		return nil, &Error{Op: "parsing image reference", Ref: ref, Kind: Invalid, Err: err}
 	}
 	return r, nil
+}
+
+// plainHTTP reports whether a registry may be spoken to without TLS.
+func (c *Client) plainHTTP(host string, access Access) bool {
+	return access.PlainHTTP || c.opts.Hosts[host].PlainHTTP
 }
 
 // normalizeHosts names registries as requests to them do: Docker Hub's is not "docker.io".
@@ -97,17 +108,17 @@ func normalizeHosts(hosts map[string]Host) (map[string]Host, error) {
 }
 
 // roundTripper is the way to all registries, without credentials.
-func (c *Client) roundTripper(access Access) http.RoundTripper {
+func (c *Client) roundTripper(access Access, retry Retry) http.RoundTripper {
 	return &retryTransport{
 		inner:  c.hosts.roundTripper(access.SkipTLSVerify),
-		retry:  c.opts.Retry,
+		retry:  retry,
 		warn:   c.opts.Warn,
 		pauses: &c.pauses,
 	}
 }
 
-// authenticated is the way to one repository for reading, with one of its credentials.
-func (c *Client) authenticated(ctx context.Context, repo name.Repository, access Access, auth authn.Authenticator) (http.RoundTripper, error) {
-	rt := transport.NewUserAgent(guarded{c.roundTripper(access)}, c.opts.UserAgent)
-	return transport.NewWithContext(ctx, repo.Registry, auth, rt, []string{repo.Scope(transport.PullScope)})
+// authenticated is the way to one repository, with one of its credentials, for a scope of transport's.
+func (c *Client) authenticated(ctx context.Context, key sessionKey, auth authn.Authenticator, scope string) (http.RoundTripper, error) {
+	rt := transport.NewUserAgent(guarded{c.roundTripper(key.access, key.retry)}, c.opts.UserAgent)
+	return transport.NewWithContext(ctx, key.repo.Registry, auth, rt, []string{key.repo.Scope(scope)})
 }

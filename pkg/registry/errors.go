@@ -43,7 +43,7 @@ type Error struct {
 func (e *Error) Error() string {
 	// Registries' own messages are passed on, on one line whatever they contain.
 	s := fmt.Sprintf("%s %s: %s", e.Op, e.Ref, strings.Join(strings.Fields(fmt.Sprint(e.Err)), " "))
-	if advice := e.Kind.advice(); advice != "" {
+	if advice := e.advice(); advice != "" {
 		s += " (" + advice + ")"
 	}
 	return s
@@ -95,6 +95,9 @@ type digestError struct{ what, want, got string }
 func (e *digestError) Error() string {
 	return fmt.Sprintf("digest mismatch: the %s has %s instead of %s", e.what, e.got, e.want)
 }
+
+// Damaged tells readers that the content may be right next time.
+func (e *digestError) Damaged() bool { return true }
 
 // shortError says that content ended early.
 type shortError struct {

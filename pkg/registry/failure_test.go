@@ -1,9 +1,11 @@
 package registry_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -136,6 +138,65 @@ func TestLastingFailures(t *testing.T) {
 	}
 }
 
+// What a user asks for counts where it is more than what is usual, in its direction.
+func TestRepeats(t *testing.T) {
+	for _, test := range []struct{ repeats, want int32 }{{0, 4}, {1, 4}, {6, 7}} {
+		s := serve(t)
+		intercept, seen := failing(1000, "/manifests/", 503, nil)
+		s.interceptWith(intercept)
+		c := newClient(t, registry.Options{Pull: registry.Access{Repeats: int(test.repeats)}, Push: registry.Access{Repeats: 20}})
+		if _, err := c.Resolve(t.Context(), s.host+"/x:1", amd64); err == nil || seen.Load() != test.want {
+			t.Errorf("%d repeats: %d attempts, want %d: %v", test.repeats, seen.Load(), test.want, err)
+		}
+	}
+}
+
+// A manifest that arrives damaged is read again, also by its tag; what a registry merely says wrongly of it is believed in the end.
+func TestDamagedManifestIsReadAgain(t *testing.T) {
+	for name, test := range map[string]struct {
+		damages int32
+		digest  string // what the registry says in place of the truth
+	}{
+		"once":           {damages: 1},
+		"twice":          {damages: 2},
+		"a wrong digest": {digest: "sha256:" + strings.Repeat("0", 64)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t)
+			image := imageWith(t, amd64, "x")
+			ref := s.put(t, "x:1", image)
+			var seen atomic.Int32
+			s.interceptWith(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/manifests/1") {
+					return false
+				}
+				rec := httptest.NewRecorder()
+				s.inner.ServeHTTP(rec, r)
+				body := rec.Body.Bytes()
+				if n := seen.Add(1); n <= test.damages {
+					body = bytes.Replace(body, []byte("sha256"), fmt.Appendf(nil, "sha25%d", n), 1)
+				}
+				for k, v := range rec.Header() {
+					w.Header()[k] = v
+				}
+				if test.digest != "" {
+					w.Header().Set("Docker-Content-Digest", test.digest)
+				}
+				_, _ = w.Write(body)
+				return true
+			})
+			img, err := newClient(t, registry.Options{}).Resolve(t.Context(), ref, amd64)
+			want, digestErr := image.Digest()
+			if digestErr != nil {
+				t.Fatal(digestErr)
+			}
+			if err != nil || img.Digest != want {
+				t.Errorf("got %+v, %v", img, err)
+			}
+		})
+	}
+}
+
 func TestRetryAfterIsHonoured(t *testing.T) {
 	s := serve(t)
 	ref := s.put(t, "x:1", imageWith(t, amd64, "x"))
@@ -240,6 +301,26 @@ func TestCorruptBlob(t *testing.T) {
 	_, err := readLayer(t, newClient(t, registry.Options{}), ref)
 	if k := kindOf(t, err); k != registry.DigestMismatch || !strings.Contains(err.Error(), "sha256:") {
 		t.Errorf("kind %d: %v", k, err)
+	}
+}
+
+// What arrives damaged now and then is fetched again.
+func TestDamagedBlobIsFetchedAgain(t *testing.T) {
+	s := serve(t)
+	content := strings.Repeat("content ", 1000)
+	ref := s.put(t, "x:1", imageWith(t, amd64, content))
+	var mu sync.Mutex
+	tries := map[string]int{}
+	s.interceptWith(damaged(s, func(w http.ResponseWriter, r *http.Request, body []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		if tries[r.URL.Path]++; tries[r.URL.Path] <= 2 {
+			body[len(body)/2] ^= 0x20
+		}
+		_, _ = w.Write(body)
+	}))
+	if got, err := readLayer(t, newClient(t, registry.Options{}), ref); err != nil || got != content {
+		t.Errorf("got %d bytes, %v", len(got), err)
 	}
 }
 

@@ -32,11 +32,11 @@ func (c *Client) Fetch(ctx context.Context, ref string, p op.Platform, to Store)
 	if err != nil {
 		return v1.Descriptor{}, err
 	}
-	s, err := c.session(ctx, r.Context(), c.opts.Pull)
+	src, err := c.mirrored(ctx, r.Context())
 	if err != nil {
 		return v1.Descriptor{}, wrap("fetching image", ref, err)
 	}
-	desc, err := fetch(ctx, &storing{s, to}, r.Identifier(), p)
+	desc, err := fetch(ctx, &storing{src, to}, r.Identifier(), p)
 	return desc, wrap("fetching image", ref, err)
 }
 
@@ -63,13 +63,13 @@ func fetch(ctx context.Context, src *storing, id string, p op.Platform) (v1.Desc
 
 // storing is a repository of which everything that is read is put into a store.
 type storing struct {
-	*session
+	source
 	store Store
 }
 
 // manifest implements source.
 func (s *storing) manifest(ctx context.Context, id string) (v1.Descriptor, []byte, error) {
-	desc, raw, err := s.session.manifest(ctx, id)
+	desc, raw, err := s.source.manifest(ctx, id)
 	if err != nil {
 		return v1.Descriptor{}, nil, err
 	}
@@ -86,5 +86,5 @@ func (s *storing) open(ctx context.Context, desc v1.Descriptor) (io.ReadCloser, 
 }
 
 func (s *storing) put(ctx context.Context, desc v1.Descriptor) error {
-	return s.store.Put(ctx, desc, (&blob{ctx, s.session, desc}).open)
+	return fetchedAgain(func() error { return s.store.Put(ctx, desc, (&blob{ctx, s.source, desc}).open) })
 }

@@ -10,7 +10,7 @@ import (
 // registries. An Authorization header that a request has does not follow a redirect to another host.
 func (c *Client) HTTPClient() *http.Client {
 	return &http.Client{
-		Transport: c.roundTripper(c.opts.Pull),
+		Transport: c.roundTripper(c.opts.Pull, c.opts.Retry.forAccess(c.opts.Pull)),
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
 			if err := refuseInwardRedirect(req, via); err != nil {
 				return err
@@ -26,7 +26,7 @@ func (c *Client) HTTPClient() *http.Client {
 
 // UnverifiedTransport is the transport of HTTPClient with nobody's certificate checked.
 func (c *Client) UnverifiedTransport() http.RoundTripper {
-	return c.roundTripper(Access{SkipTLSVerify: true})
+	return c.roundTripper(Access{SkipTLSVerify: true}, c.opts.Retry.forAccess(c.opts.Pull))
 }
 
 // leaves reports whether any of the requests that followed the first one went to another host or

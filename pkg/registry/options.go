@@ -19,6 +19,12 @@ type Options struct {
 	// Hosts holds for single registries, by the host[:port] that references are written
 	// with, in both directions.
 	Hosts map[string]Host
+	// Mirrors are read in place of registries, in their order, when images are pulled: by registry, each as
+	// host[:port][/prefix]. The registry itself comes after them, unless MirrorsOnly is set.
+	Mirrors     map[string][]string
+	MirrorsOnly bool
+	// KeepTags leaves a tag that exists, and that its registry does not let be changed, as it is.
+	KeepTags bool
 	// CAFiles hold PEM certificates that are trusted for all registries, beside the system's.
 	CAFiles []string
 	// Layouts are local images by the store name that oci-layout references use: the
@@ -42,6 +48,8 @@ type Access struct {
 	PlainHTTP bool
 	// SkipTLSVerify accepts any certificate.
 	SkipTLSVerify bool
+	// Repeats is how often failed requests are repeated at least, whatever Retry says.
+	Repeats int
 }
 
 // Host is what is special about one registry.
@@ -76,6 +84,12 @@ func (r Retry) withDefaults() Retry {
 	if r.Max <= 0 {
 		r.Max = time.Minute
 	}
+	return r
+}
+
+// forAccess is r with the repetitions that are wanted for a direction.
+func (r Retry) forAccess(a Access) Retry {
+	r.Attempts = max(r.Attempts, a.Repeats+1)
 	return r
 }
 

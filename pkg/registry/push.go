@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -25,15 +26,15 @@ func (c *Client) pushing(ctx context.Context, repo name.Repository, use func(*re
 }
 
 func (c *Client) newPusher(_ context.Context, auth authn.Authenticator) (*remote.Pusher, error) {
-	retry := c.opts.Retry
+	retry := c.opts.Retry.forAccess(c.opts.Push)
 	return remote.NewPusher(
-		remote.WithTransport(verifyPut{guarded{c.roundTripper(c.opts.Push)}}),
+		remote.WithTransport(verifyPut{blobUploads{guarded{c.roundTripper(c.opts.Push, retry)}, retry, &sync.Map{}}}),
 		remote.WithAuth(auth),
 		remote.WithUserAgent(c.opts.UserAgent),
 		remote.WithJobs(uploads),
 		// Requests are repeated by our own transport, which honors
-		// Retry-After; what is left for the library is to start an upload again
-		// whose body broke off, which only it can.
+		// Retry-After and goes on with an upload that broke off; what is left for the library is
+		// to start it again where that cannot be, which only it can.
 		remote.WithRetryStatusCodes(),
 		remote.WithRetryPredicate(isBrokenUpload),
 		remote.WithRetryBackoff(remote.Backoff{
@@ -58,9 +59,11 @@ func (c *Client) Push(ctx context.Context, ref name.Reference, m Manifest) error
 
 // Tag puts m, which has been pushed to the repository already, under a tag.
 func (c *Client) Tag(ctx context.Context, tag name.Tag, m Manifest) error {
-	return wrap("tagging", tag.String(), c.pushing(ctx, tag.Context(), func(p *remote.Pusher) error {
-		return p.Put(ctx, tag, m)
-	}))
+	err := c.pushing(ctx, tag.Context(), func(p *remote.Pusher) error { return p.Put(ctx, tag, m) })
+	if isImmutable(err) {
+		err = c.keep(ctx, tag, m, err)
+	}
+	return wrap("tagging", tag.String(), err)
 }
 
 // Verify asks the registry what it has under m's digest and compares. A registry that does not say,

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,24 +19,30 @@ import (
 
 // session reads from one repository. It is a source.
 type session struct {
-	repo  name.Repository
-	retry Retry
-	http  *http.Client
+	repo   name.Repository
+	retry  Retry
+	http   *http.Client
+	logins *logins[http.RoundTripper]
 }
 
 type sessionKey struct {
 	repo   name.Repository
 	access Access
+	retry  Retry
 }
 
 // session returns the session with a repository. Nothing is contacted yet.
 func (c *Client) session(ctx context.Context, repo name.Repository, access Access) (*session, error) {
-	return c.sessions.Do(ctx, c.ctx, sessionKey{repo, access}, func(context.Context) (*session, error) {
-		l := newLogins(c, repo, func(ctx context.Context, auth authn.Authenticator) (http.RoundTripper, error) {
-			return c.authenticated(ctx, repo, access, auth)
+	return c.sessionWith(ctx, sessionKey{repo, access, c.opts.Retry.forAccess(access)})
+}
+
+func (c *Client) sessionWith(ctx context.Context, key sessionKey) (*session, error) {
+	return c.sessions.Do(ctx, c.ctx, key, func(context.Context) (*session, error) {
+		l := newLogins(c, key.repo, func(ctx context.Context, auth authn.Authenticator) (http.RoundTripper, error) {
+			return c.authenticated(ctx, key, auth, transport.PullScope)
 		})
 		client := &http.Client{Transport: loginTransport{l}, CheckRedirect: refuseInwardRedirect}
-		return &session{repo: repo, retry: c.opts.Retry, http: client}, nil
+		return &session{repo: key.repo, retry: key.retry, http: client, logins: l}, nil
 	})
 }
 
@@ -58,33 +65,54 @@ func origin(repo name.Repository) name.Reference { return repo.Tag("latest") }
 
 func layerScope(repo name.Repository) string { return repo.RegistryStr() }
 
-// manifest implements source (OCI distribution spec, "Pulling manifests").
+// manifest implements source (OCI distribution spec, "Pulling manifests"). One that arrives damaged is read again: what was
+// asked for by digest has it, and of what was asked for by tag the registry says it. It may say so wrongly, of what it converts, so
+// what comes twice is right.
 func (s *session) manifest(ctx context.Context, id string) (v1.Descriptor, []byte, error) {
-	var raw []byte
-	var mediaType string
+	var desc v1.Descriptor
+	var before []byte
 	for attempt := 1; ; attempt++ {
-		resp, err := s.get(ctx, s.url("manifests", id), http.Header{"Accept": {manifestTypes}})
+		answer, err := s.readManifest(ctx, id)
 		if err != nil {
 			return v1.Descriptor{}, nil, err
 		}
-		mediaType = resp.Header.Get("Content-Type")
+		desc, err = checkManifest(id, answer.mediaType, answer.raw)
+		doubtful := err == nil && answer.digest != "" && answer.digest != desc.Digest.String() && !bytes.Equal(answer.raw, before)
+		if attempt >= fetches || err == nil && !doubtful || bytes.Equal(answer.raw, before) {
+			return desc, answer.raw, err
+		}
+		before = answer.raw
+	}
+}
+
+// manifestAnswer is a manifest as it came, and what the registry says of it.
+type manifestAnswer struct {
+	raw               []byte
+	mediaType, digest string
+}
+
+func (s *session) readManifest(ctx context.Context, id string) (*manifestAnswer, error) {
+	var raw []byte
+	for attempt := 1; ; attempt++ {
+		resp, err := s.get(ctx, s.url("manifests", id), http.Header{"Accept": {manifestTypes}})
+		if err != nil {
+			return nil, err
+		}
 		raw, err = io.ReadAll(io.LimitReader(resp.Body, manifestLimit+1))
 		_ = resp.Body.Close() // everything of it has been read or given up
+		if len(raw) > manifestLimit {
+			return nil, fmt.Errorf("the manifest has more than %d bytes", manifestLimit)
+		}
 		if err == nil {
-			break
+			return &manifestAnswer{raw, resp.Header.Get("Content-Type"), resp.Header.Get("Docker-Content-Digest")}, nil
 		}
 		if attempt >= s.retry.Attempts || !passingError(err) {
-			return v1.Descriptor{}, nil, fmt.Errorf("reading the manifest: %w", err)
+			return nil, fmt.Errorf("reading the manifest: %w", err)
 		}
 		if err := s.retry.wait(ctx, attempt); err != nil {
-			return v1.Descriptor{}, nil, err
+			return nil, err
 		}
 	}
-	if len(raw) > manifestLimit {
-		return v1.Descriptor{}, nil, fmt.Errorf("the manifest has more than %d bytes", manifestLimit)
-	}
-	desc, err := checkManifest(id, mediaType, raw)
-	return desc, raw, err
 }
 
 // manifestTypes is what we accept. Schema 1 is in it so that we can say what is wrong with such
@@ -107,7 +135,7 @@ func (s *session) head(ctx context.Context, id string) (size int64, digest strin
 	}
 	defer resp.Body.Close()
 	if err := transport.CheckError(resp, http.StatusOK); err != nil {
-		return 0, "", err
+		return 0, "", s.limited(resp, err)
 	}
 	return resp.ContentLength, resp.Header.Get("Docker-Content-Digest"), nil
 }
@@ -132,7 +160,7 @@ func (s *session) get(ctx context.Context, url string, header http.Header) (*htt
 	}
 	if err := transport.CheckError(resp, http.StatusOK, http.StatusPartialContent); err != nil {
 		_ = resp.Body.Close() // it held the error
-		return nil, err
+		return nil, s.limited(resp, err)
 	}
 	return resp, nil
 }
@@ -140,7 +168,28 @@ func (s *session) get(ctx context.Context, url string, header http.Header) (*htt
 // open implements source. A connection that breaks off while the blob is read is taken up
 // again where it broke.
 func (s *session) open(ctx context.Context, desc v1.Descriptor) (io.ReadCloser, error) {
-	r := &resumer{s: s, ctx: ctx, desc: desc, urls: append([]string{s.url("blobs", desc.Digest.String())}, foreignURLs(desc)...)}
+	return resume(ctx, desc, s.places(desc))
+}
+
+// blobPlace is one place where a blob lies.
+type blobPlace struct {
+	s      *session
+	url    string
+	failed func(error) // nil, or told why the blob could not be had there
+}
+
+// places are those that the repository knows of.
+func (s *session) places(desc v1.Descriptor) []blobPlace {
+	places := []blobPlace{{s: s, url: s.url("blobs", desc.Digest.String())}}
+	for _, u := range foreignURLs(desc) {
+		places = append(places, blobPlace{s: s, url: u})
+	}
+	return places
+}
+
+// resume opens a blob that lies in any of the places. Whichever of them breaks off, another may go on: the digest tells.
+func resume(ctx context.Context, desc v1.Descriptor, places []blobPlace) (io.ReadCloser, error) {
+	r := &resumer{ctx: ctx, desc: desc, places: places, retry: places[len(places)-1].s.retry}
 	if err := r.connect(); err != nil {
 		return nil, err
 	}
@@ -163,38 +212,50 @@ func foreignURLs(desc v1.Descriptor) []string {
 
 // resumer reads a blob and continues after a broken connection.
 type resumer struct {
-	s    *session
-	ctx  context.Context
-	desc v1.Descriptor
-	urls []string
+	ctx    context.Context
+	desc   v1.Descriptor
+	places []blobPlace
+	retry  Retry
 
 	body   io.ReadCloser
 	offset int64
 	fails  int // breaks since the last byte came
 }
 
-// connect opens the blob at the offset, at the first place that has it.
+// connect opens the blob at the offset, at the first place that has it. Where none has, the error is what the last
+// repository said.
 func (r *resumer) connect() error {
 	var first error
-	for _, u := range r.urls {
-		body, err := r.connectTo(u)
+	var of *session
+	for _, p := range r.places {
+		body, err := r.connectTo(p.s, p.url)
 		if err == nil {
 			r.body = body
 			return nil
 		}
-		if first == nil {
-			first = err
+		if r.ctx.Err() != nil {
+			return err
+		}
+		if p.failed != nil {
+			p.failed(err)
+		}
+		if p.s != of {
+			first, of = err, p.s
 		}
 	}
 	return first
 }
 
-func (r *resumer) connectTo(url string) (io.ReadCloser, error) {
+func (r *resumer) connectTo(s *session, url string) (io.ReadCloser, error) {
 	header := http.Header{}
 	if r.offset > 0 {
 		header.Set("Range", fmt.Sprintf("bytes=%d-", r.offset))
 	}
-	resp, err := r.s.get(r.ctx, url, header)
+	resp, err := s.get(r.ctx, url, header)
+	var answer *transport.Error
+	if r.offset > 0 && errors.As(err, &answer) && (answer.StatusCode == http.StatusRequestedRangeNotSatisfiable || answer.StatusCode == http.StatusNotImplemented) {
+		resp, err = s.get(r.ctx, url, nil)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -238,10 +299,10 @@ func (r *resumer) resume(cause error) error {
 	_ = r.body.Close() // it is broken already
 	r.body = http.NoBody
 	for {
-		if r.fails++; r.fails >= r.s.retry.Attempts {
+		if r.fails++; r.fails >= r.retry.Attempts {
 			return fmt.Errorf("blob %s: %w: %w", r.desc.Digest, &shortError{got: r.offset, want: r.desc.Size}, cause)
 		}
-		if err := r.s.retry.wait(r.ctx, r.fails); err != nil {
+		if err := r.retry.wait(r.ctx, r.fails); err != nil {
 			return err
 		}
 		if cause = r.connect(); cause == nil || !passingError(cause) {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -176,6 +177,10 @@ func passingError(err error) bool {
 // isBrokenUpload reports whether err ended the upload of a blob in a way that starting it
 // again may mend. Other requests have been repeated already.
 func isBrokenUpload(err error) bool {
+	var given *brokenUploadError
+	if errors.As(err, &given) {
+		return true
+	}
 	var answer *transport.Error
 	if errors.As(err, &answer) {
 		if answer.Request == nil {
@@ -185,11 +190,22 @@ func isBrokenUpload(err error) bool {
 		case http.MethodPatch:
 			return passingStatus(answer.StatusCode) || answer.StatusCode == http.StatusNotFound ||
 				answer.StatusCode == http.StatusRequestedRangeNotSatisfiable
-		case http.MethodPut: // a commit that was repeated after it had succeeded
-			return !isManifestPut(answer.Request) && answer.StatusCode == http.StatusNotFound
+		case http.MethodPut: // a commit that was repeated after it had succeeded, or of what arrived damaged
+			return !isManifestPut(answer.Request) && (answer.StatusCode == http.StatusNotFound || arrivedDamaged(answer))
 		}
 		return false
 	}
 	var broken *url.Error
-	return errors.As(err, &broken) && broken.Op == "Patch" && passingError(broken.Err)
+	if !errors.As(err, &broken) || broken.Op != "Patch" {
+		return false
+	}
+	var damaged *digestError // of what we read to send it on
+	return passingError(broken.Err) || errors.As(err, &damaged)
+}
+
+// arrivedDamaged reports whether a registry found that it has not got what was sent.
+func arrivedDamaged(e *transport.Error) bool {
+	return slices.ContainsFunc(e.Errors, func(d transport.Diagnostic) bool {
+		return d.Code == transport.DigestInvalidErrorCode || d.Code == transport.SizeInvalidErrorCode || d.Code == transport.BlobUploadInvalidErrorCode
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -44,6 +45,15 @@ func readBlob(ctx context.Context, src source, desc v1.Descriptor, limit int64) 
 	if err := validDescriptor(desc); err != nil {
 		return nil, err
 	}
+	var content []byte
+	err := fetchedAgain(func() (err error) {
+		content, err = readVerified(ctx, src, desc)
+		return err
+	})
+	return content, err
+}
+
+func readVerified(ctx context.Context, src source, desc v1.Descriptor) ([]byte, error) {
 	r, err := src.open(ctx, desc)
 	if err != nil {
 		return nil, err
@@ -54,6 +64,21 @@ func readBlob(ctx context.Context, src source, desc v1.Descriptor, limit int64) 
 		return nil, err
 	}
 	return io.ReadAll(v)
+}
+
+// fetches is how often content that arrives damaged is fetched.
+const fetches = 3
+
+// fetchedAgain repeats fetch while what it gets is not what its digest says, a few times: what is damaged on its way need
+// not be so again.
+func fetchedAgain(fetch func() error) error {
+	for attempt := 1; ; attempt++ {
+		err := fetch()
+		var damaged *digestError
+		if attempt >= fetches || !errors.As(err, &damaged) {
+			return err
+		}
+	}
 }
 
 // checkManifest compares a manifest with the digest that it was asked for by, if it was one,

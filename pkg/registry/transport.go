@@ -143,17 +143,37 @@ func refuseInwardRedirect(req *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// verifyPut checks what a registry says it has stored against the manifest that was sent.
+// verifyPut checks what a registry says it has stored against the manifest that was sent. One that it has not got as it was
+// sent, or that it says is malformed, which ours are not, is sent once more.
 type verifyPut struct{ inner http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
 func (v verifyPut) RoundTrip(req *http.Request) (*http.Response, error) {
+	if !isManifestPut(req) || req.GetBody == nil {
+		return v.inner.RoundTrip(req)
+	}
+	resp, err := v.put(req)
+	var damaged *digestError
+	switch {
+	case errors.As(err, &damaged):
+	case err == nil && resp.StatusCode == http.StatusBadRequest:
+		drain(resp)
+	default:
+		return resp, err
+	}
+	if req, err = rewind(req); err != nil {
+		return nil, err
+	}
+	return v.put(req)
+}
+
+func (v verifyPut) put(req *http.Request) (*http.Response, error) {
 	resp, err := v.inner.RoundTrip(req)
-	if err != nil || !isManifestPut(req) || resp.StatusCode/100 != 2 {
+	if err != nil || resp.StatusCode/100 != 2 {
 		return resp, err
 	}
 	answer := resp.Header.Get("Docker-Content-Digest")
-	if answer == "" || req.GetBody == nil {
+	if answer == "" {
 		return resp, nil // the push looks the digest up later
 	}
 	body, err := req.GetBody()

@@ -93,23 +93,18 @@ func (d *warmDir) verified(ctx context.Context, desc v1.Descriptor) (_ *os.File,
 // warmed is a repository of which manifests and blobs are taken from a directory that has them. Its registry is
 // contacted only for tags, and for what is not there.
 type warmed struct {
-	dir     *warmDir
-	repo    name.Repository
-	connect func(context.Context) (*session, error)
+	source
+	dir *warmDir
 }
 
-// pullSource is the source that images of a repository are pulled from.
+// pullSource is the source that an image of a repository is pulled from.
 func (c *Client) pullSource(ctx context.Context, repo name.Repository) (source, error) {
-	connect := func(ctx context.Context) (*session, error) { return c.session(ctx, repo, c.opts.Pull) }
-	if c.warm == nil {
-		return connect(ctx)
+	src, err := c.mirrored(ctx, repo)
+	if err != nil || c.warm == nil {
+		return src, err
 	}
-	return &warmed{c.warm, repo, connect}, nil
+	return &warmed{src, c.warm}, nil
 }
-
-func (w *warmed) origin() name.Reference { return origin(w.repo) }
-
-func (w *warmed) layerScope() string { return layerScope(w.repo) }
 
 // manifest implements source. A tag is its registry's to resolve, as it may have moved.
 func (w *warmed) manifest(ctx context.Context, id string) (v1.Descriptor, []byte, error) {
@@ -118,11 +113,7 @@ func (w *warmed) manifest(ctx context.Context, id string) (v1.Descriptor, []byte
 			return desc, raw, nil
 		}
 	}
-	s, err := w.connect(ctx)
-	if err != nil {
-		return v1.Descriptor{}, nil, err
-	}
-	return s.manifest(ctx, id)
+	return w.source.manifest(ctx, id)
 }
 
 // open implements source.
@@ -130,9 +121,5 @@ func (w *warmed) open(ctx context.Context, desc v1.Descriptor) (io.ReadCloser, e
 	if r, err := w.dir.open(ctx, desc); r != nil || err != nil {
 		return r, err
 	}
-	s, err := w.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return s.open(ctx, desc)
+	return w.source.open(ctx, desc)
 }

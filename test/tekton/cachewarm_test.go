@@ -24,6 +24,7 @@ func warming() build {
 			"IMAGES": []string{"REGISTRY/base:1"}, "DOCKERFILE": "app/Dockerfile", "BUILD_ARGS": []string{"BASE=REGISTRY/other:1"},
 			"PLATFORMS": []string{"linux/amd64"}, "CACHE_TTL": "24h", "FORCE": "true", "TLS_VERIFY": "true",
 			"INSECURE_REGISTRIES": []string{"REGISTRY"}, "REGISTRY_CERTIFICATES": []string{"r.example.com=ca"},
+			"REGISTRY_MIRRORS": []string{"mirror.example.com"}, "REGISTRY_MAP": []string{"quay.io=mirror.example.com/quay"},
 			"EXTRA_ARGS": []string{"--image=REGISTRY/third:1"}, "BUILDER_IMAGE": slipwayImage,
 		},
 		source:     map[string]string{"app/Dockerfile": "ARG BASE\nFROM $BASE\n"},
@@ -45,7 +46,8 @@ func TestPodOfWarmTask(t *testing.T) {
 		"cache", "warm", "--cache-dir=/workspace/base-images", "--context=/workspace/source", "--dockerfile=app/Dockerfile", "--cache-ttl=24h", "--force=true", "--tls-verify=true",
 		"--docker-config=/workspace/dockerconfig", "--registry-certificates-dir=/workspace/sslcertdir",
 		"--images", "registry.example.com/base:1", "--build-args", "BASE=registry.example.com/other:1", "--platforms", "linux/amd64", "--insecure-registries", "registry.example.com",
-		"--registry-certificates", "r.example.com=ca", "--extra-args", "--image=registry.example.com/third:1",
+		"--registry-certificates", "r.example.com=ca", "--registry-mirrors", "mirror.example.com", "--registry-maps", "quay.io=mirror.example.com/quay",
+		"--extra-args", "--image=registry.example.com/third:1",
 	}
 	step := p.Spec.Containers[0]
 	i := slices.Index(step.Args, "cache")

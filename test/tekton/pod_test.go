@@ -66,7 +66,8 @@ func TestPodOfTask(t *testing.T) {
 				resultArgs(),
 				[]string{
 					"--platforms", "--tags", "--build-args", "--build-contexts", "--labels", "--annotations", "--secrets", "--add-hosts",
-					"--ulimits", "--caches-from", "--caches-to", "--cache-mount-modes", "--insecure-registries", "--registry-certificates", "--extra-args",
+					"--ulimits", "--caches-from", "--caches-to", "--cache-mount-modes", "--insecure-registries", "--registry-certificates",
+					"--registry-mirrors", "--registry-maps", "--extra-args",
 				},
 			),
 			map[string]string{"/workspace/source": "claim source", "/slipway": "empty"},
@@ -82,7 +83,7 @@ func TestPodOfTask(t *testing.T) {
 					"ISOLATION": "inplace", "SKIP_PUSH": "true", "COMPRESSION": "zstd", "SOURCE_DATE_EPOCH": "7", "TLS_VERIFY": "false",
 					"CONTEXT_URL": "https://example.com/a.git", "CACHE": "true", "CACHE_REPO": "s3://b", "CACHE_FROM": []string{"f1", "f2"},
 					"CACHE_TO": []string{"to"}, "CACHE_TTL": "1h", "CACHE_MOUNTS": []string{"off", "go=both"}, "CACHE_MOUNT_MAX_SIZE": "2g", "SOURCE_POLICY_FILE": "p.json",
-					"INSECURE_REGISTRIES": []string{"r"}, "REGISTRY_CERTIFICATES": []string{"r=f"}, "PROGRESS": "quiet",
+					"INSECURE_REGISTRIES": []string{"r"}, "REGISTRY_CERTIFICATES": []string{"r=f"}, "REGISTRY_MIRRORS": []string{"m"}, "REGISTRY_MAP": []string{"q=m1;q=m2"}, "PROGRESS": "quiet",
 					"EXTRA_ARGS": []string{"--no-cache", "--check"}, "BUILDER_IMAGE": slipwayImage,
 				},
 				source:     map[string]string{},
@@ -104,7 +105,8 @@ func TestPodOfTask(t *testing.T) {
 				[]string{
 					"--platforms", "linux/amd64", "linux/arm64", "--tags", "t1", "t2", "--build-args", "A=1 2", "B=$(C)", "--build-contexts", "x=y",
 					"--labels", "l=1", "--annotations", "a=1", "--secrets", "id=s", "--add-hosts", "h:192.0.2.1", "--ulimits", "nofile=1",
-					"--caches-from", "f1", "f2", "--caches-to", "to", "--cache-mount-modes", "off", "go=both", "--insecure-registries", "r", "--registry-certificates", "r=f", "--extra-args", "--no-cache", "--check",
+					"--caches-from", "f1", "f2", "--caches-to", "to", "--cache-mount-modes", "off", "go=both", "--insecure-registries", "r", "--registry-certificates", "r=f",
+					"--registry-mirrors", "m", "--registry-maps", "q=m1;q=m2", "--extra-args", "--no-cache", "--check",
 				},
 			),
 			map[string]string{

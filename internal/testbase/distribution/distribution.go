@@ -56,8 +56,14 @@ func ServeTo(t testing.TB, user, password string) *Registry {
 	return serve(t, true, fmt.Sprintf("auth: {htpasswd: {realm: test, path: %q}}\n", file))
 }
 
-// serve starts a registry with auth, a part of its configuration.
-func serve(t testing.TB, deletes bool, auth string) *Registry {
+// ServeMirror is Serve of a registry that has what another one at a host has, and fetches it from there when it is asked for.
+func ServeMirror(t testing.TB, of string) *Registry {
+	t.Helper()
+	return serve(t, false, fmt.Sprintf("proxy: {remoteurl: %q}\n", "http://"+of))
+}
+
+// serve starts a registry with further, a part of its configuration.
+func serve(t testing.TB, deletes bool, further string) *Registry {
 	t.Helper()
 	program, err := exec.LookPath("docker-registry")
 	if err != nil && os.Getenv("SLIPWAY_REQUIRE_TOOLS") != "" {
@@ -69,7 +75,7 @@ func serve(t testing.TB, deletes bool, auth string) *Registry {
 	dir := t.TempDir()
 	r := &Registry{Host: unusedAddress(t), Storage: filepath.Join(dir, "storage")}
 	config := filepath.Join(dir, "config.yml")
-	content := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: false}}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: %t}}\nhttp: {addr: %q}\n%s", r.Storage, deletes, r.Host, auth)
+	content := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: false}}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: %t}}\nhttp: {addr: %q}\n%s", r.Storage, deletes, r.Host, further)
 	if err := os.WriteFile(config, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
