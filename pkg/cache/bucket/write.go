@@ -57,38 +57,25 @@ func (s *Store) Distrust(d v1.Descriptor) {
 	}
 }
 
-// write writes an object, which comes into being if r ends with io.EOF.
+// write writes an object, which comes into being if r ends with io.EOF and the bucket has taken all of it.
 func (s *Store) write(ctx context.Context, key, contentType string, r io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watched := &watcher{r: r, failed: cancel}
-	err := s.bucket.Upload(ctx, key, watched, &blob.WriterOptions{
+	w, err := s.bucket.NewWriter(ctx, key, &blob.WriterOptions{
 		ContentType: contentType, BufferSize: partSize, MaxConcurrency: parallelParts,
 	})
-	if watched.err == nil {
+	if err != nil {
 		return err
 	}
-	if err == nil {
-		return fmt.Errorf("%w, and what was read of it before is kept as %s", watched.err, key)
+	if _, err = io.Copy(w, r); err == nil {
+		return w.Close()
 	}
-	return watched.err
-}
-
-// watcher tells whoever uploads what it reads when that fails: some drivers take what was read before
-// for all there is, unless the context has ended.
-type watcher struct {
-	r      io.Reader
-	failed func()
-	err    error
-}
-
-func (w *watcher) Read(p []byte) (int, error) {
-	n, err := w.r.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		w.err = err
-		w.failed()
+	// Some drivers take what was written before for all there is, unless the context has ended.
+	cancel()
+	if w.Close() == nil {
+		return fmt.Errorf("%w, and what was written of it before is kept as %s", err, key)
 	}
-	return n, err
+	return err
 }
 
 // verifier passes on a blob, and ends with an error unless it has the digest and size that it should.
