@@ -115,11 +115,14 @@ func (s *session) open(ctx context.Context) error {
 	if err := s.openInputs(ctx); err != nil {
 		return err
 	}
-	for _, n := range s.Notices {
+	for _, n := range append(slices.Clip(s.Notices), s.plan.notices...) {
 		s.note(n)
 	}
 	if s.outputs, err = s.targets(configs); err != nil {
 		return &UsageError{err}
+	}
+	if err := s.probeResults(); err != nil {
+		return err
 	}
 	if err := s.openCache(ctx); err != nil {
 		return &UsageError{err}
