@@ -38,8 +38,8 @@ func (e *ForeignError) Error() string {
 	return fmt.Sprintf("%s is %s, whose keys are made otherwise: Slipway cannot use it; give its own cache another place", e.Place, e.What)
 }
 
-// Open opens the store that spec describes. An error is in spec, or a [ForeignError]; whether the store can be
-// reached is seen when it is used. It can be used as long as ctx lasts.
+// Open opens the store that spec describes. An error is in spec, or a [ForeignError], or a [*fs.PathError] if a directory
+// can neither be used nor made; whether another store can be reached is seen when it is used. It can be used as long as ctx lasts.
 func Open(ctx context.Context, spec string, o Options) (cache.Store, error) {
 	s, err := open(ctx, spec, o)
 	if err != nil {
