@@ -61,21 +61,56 @@ func (s *Store) Distrust(d v1.Descriptor) {
 func (s *Store) write(ctx context.Context, key, contentType string, r io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	w, err := s.bucket.NewWriter(ctx, key, &blob.WriterOptions{
-		ContentType: contentType, BufferSize: partSize, MaxConcurrency: parallelParts,
-	})
+	o := &blob.WriterOptions{ContentType: contentType, BufferSize: partSize, MaxConcurrency: parallelParts}
+	if !s.uploads {
+		return s.copy(ctx, cancel, key, r, o)
+	}
+	watched := &watcher{r: r, failed: cancel}
+	err := s.bucket.Upload(ctx, key, watched, o)
+	switch {
+	case watched.err == nil:
+		return err
+	case err == nil:
+		return keptError(watched.err, key)
+	}
+	return watched.err
+}
+
+// copy writes an object where the driver would take what was written before an error, its own ones included, for all
+// there is, unless the context has ended.
+func (s *Store) copy(ctx context.Context, cancel func(), key string, r io.Reader, o *blob.WriterOptions) error {
+	w, err := s.bucket.NewWriter(ctx, key, o)
 	if err != nil {
 		return err
 	}
 	if _, err = io.Copy(w, r); err == nil {
 		return w.Close()
 	}
-	// Some drivers take what was written before for all there is, unless the context has ended.
 	cancel()
 	if w.Close() == nil {
-		return fmt.Errorf("%w, and what was written of it before is kept as %s", err, key)
+		return keptError(err, key)
 	}
 	return err
+}
+
+func keptError(err error, key string) error {
+	return fmt.Errorf("%w, and what was written of it before is kept as %s", err, key)
+}
+
+// watcher tells whoever uploads what it reads when that fails.
+type watcher struct {
+	r      io.Reader
+	failed func()
+	err    error
+}
+
+func (w *watcher) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		w.err = err
+		w.failed()
+	}
+	return n, err
 }
 
 // verifier passes on a blob, and ends with an error unless it has the digest and size that it should.
