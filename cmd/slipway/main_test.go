@@ -228,7 +228,7 @@ func TestUsageErrors(t *testing.T) {
 	for args, want := range map[string]string{
 		"buidl .":                        `unknown command "buidl". Did you mean "build"?`,
 		"xyzzy":                          `unknown command "xyzzy"; see slipway --help`,
-		"build --destinaton=a":           "unknown flag --destinaton. Did you mean --destination?",
+		"build --destnation=a":           "unknown flag --destnation. Did you mean --destination?",
 		"plan -o json":                   "unknown flag -o. Did you mean",
 		"build -t":                       "--tag needs a value",
 		"build --cache-ttl=2d":           `invalid value "2d" for --cache-ttl: it takes a time in hours`,
