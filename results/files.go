@@ -82,17 +82,34 @@ func (f *Files) Check() error {
 			return err
 		}
 	}
-	// An image in whose outcome everything differs that can.
-	sample := Image{
-		Destinations: []string{"example.com/a:1", "example.com/b:2"},
-		Digest:       "sha256:" + strings.Repeat("0", 64),
-		Pushed:       true,
-	}
-	if _, err := f.files(sample, Result{ErrorReason, ErrorReason}, Result{ErrorMessage, ErrorMessage}); err != nil {
+	if _, err := f.samples(true); err != nil {
 		return err
 	}
 	_, err := f.digestURL()
 	return err
+}
+
+// Probe finds out whether the files of an image that is pushed, or not, can be written where they are wanted, before
+// somebody has waited for them. It leaves nothing behind.
+func (f *Files) Probe(pushed bool) error {
+	all, err := f.samples(pushed)
+	if err != nil {
+		return err
+	}
+	if !pushed {
+		all, _ = withoutHints(all)
+	}
+	return f.transaction().probe(all)
+}
+
+// samples are the files of an image in whose outcome everything differs that can.
+func (f *Files) samples(pushed bool) ([]file, error) {
+	sample := Image{
+		Destinations: []string{"example.com/a:1", "example.com/b:2"},
+		Digest:       "sha256:" + strings.Repeat("0", 64),
+		Pushed:       pushed,
+	}
+	return f.files(sample, Result{ErrorReason, ErrorReason}, Result{ErrorMessage, ErrorMessage})
 }
 
 // Write writes the outcome of a build that succeeded: the results of image, those in extra, what

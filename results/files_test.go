@@ -387,6 +387,7 @@ func TestFailureLeavesNothing(t *testing.T) {
 		files   func(dir string) Files
 		want    map[string]string
 		err     string
+		late    bool // Probe cannot know
 	}{
 		{
 			name:    "a directory that cannot be written",
@@ -427,6 +428,7 @@ func TestFailureLeavesNothing(t *testing.T) {
 			files: func(dir string) Files { return Files{DigestFile: dir + "/new/digest", Dir: dir + "/sticky"} },
 			want:  map[string]string{"sticky/": "", "sticky/IMAGES": "root's"},
 			err:   "/sticky/IMAGES",
+			late:  true,
 		},
 		{
 			name:    "standard output is closed",
@@ -436,6 +438,7 @@ func TestFailureLeavesNothing(t *testing.T) {
 			},
 			want: map[string]string{},
 			err:  "/dev/stdout",
+			late: true,
 		},
 	}
 	for _, tt := range tests {
@@ -447,6 +450,12 @@ func TestFailureLeavesNothing(t *testing.T) {
 			tt.arrange(t, dir)
 			files := tt.files(dir)
 			unprivileged(t, func() {
+				if err := files.Probe(true); (err == nil) != tt.late || err != nil && !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("probing gives %v", err)
+				}
+				if got := contents(t, dir); !maps.Equal(got, tt.want) {
+					t.Errorf("probing left behind %q, want %q", got, tt.want)
+				}
 				_, err := files.Write(t.Context(), pushed)
 				if err == nil || !strings.Contains(err.Error(), tt.err) {
 					t.Errorf("error %v, want %q in it", err, tt.err)

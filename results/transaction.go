@@ -54,6 +54,17 @@ func (t *transaction) write(files []file) (err error) {
 	return nil
 }
 
+// probe prepares to write the files, and undoes it.
+func (t *transaction) probe(files []file) (err error) {
+	defer func() { err = errors.Join(err, t.rollBack()) }()
+	for _, f := range files {
+		if _, err := t.prepare(f); err != nil {
+			return fmt.Errorf("results: preparing %s: %w", f.path, err)
+		}
+	}
+	return nil
+}
+
 // rollBack undoes what was done, the latest first.
 func (t *transaction) rollBack() error {
 	var errs []error

@@ -106,7 +106,7 @@ func pruneCache(c *cli.Context, spec string, size int64) error {
 	if err != nil {
 		return usageError{err}
 	}
-	store, err := location.Open(c.Context, spec, location.Options{Registry: client})
+	store, err := location.Open(c.Context, spec, location.Options{Registry: client, Existing: true})
 	if err != nil {
 		return usageError{err}
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -35,20 +37,58 @@ func usageErrorf(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// asUsageError marks the errors of the flag package, and names the flag that was meant.
+// asUsageError marks the errors of the flag package, names the flag that was meant, and says what a value is like.
 func asUsageError(c *cli.Context, err error, _ bool) error {
-	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: ")
-	if !unknown {
-		return usageError{err}
-	}
 	var flags []cli.Flag
 	if c.Command != nil {
 		flags = c.Command.Flags
 	}
-	if meant := cli.SuggestFlag(flags, strings.TrimLeft(name, "-"), false); meant != "" {
-		return usageErrorf("unknown flag -%s. Did you mean %s?", name, meant)
+	name, unknown := strings.CutPrefix(err.Error(), "flag provided but not defined: -")
+	if !unknown {
+		return usageError{wrongValue(flags, err)}
 	}
-	return usageErrorf("unknown flag -%s; see slipway %s --help", name, c.Command.Name)
+	if meant := cli.SuggestFlag(flags, name, false); meant != "" {
+		return usageErrorf("unknown flag %s. Did you mean %s?", spelled(name), meant)
+	}
+	return usageErrorf("unknown flag %s; see slipway %s --help", spelled(name), c.Command.Name)
+}
+
+// spelled is a flag as users write it.
+func spelled(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}
+
+// badValue is what the flag package says of a value: `invalid value "2d" for flag -cache-ttl: parse error`.
+var badValue = regexp.MustCompile(`(?s)^(invalid .*) for (?:flag )?-([^ :]+): ([^"]*)$`)
+
+// wrongValue is an error of the flag package about a flag's value, in words that help.
+func wrongValue(flags []cli.Flag, err error) error {
+	if name, missing := strings.CutPrefix(err.Error(), "flag needs an argument: -"); missing {
+		return fmt.Errorf("%s needs a value", spelled(name))
+	}
+	said := badValue.FindStringSubmatch(err.Error())
+	if said == nil {
+		return err
+	}
+	complaint, name, why := said[1], said[2], said[3]
+	if i := slices.IndexFunc(flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) }); i >= 0 && why == "parse error" {
+		why = "it takes " + values(flags[i])
+	}
+	return fmt.Errorf("%s for %s: %s", complaint, spelled(name), why)
+}
+
+// values says what a flag takes that does not take any text.
+func values(f cli.Flag) string {
+	switch f.(type) {
+	case *cli.DurationFlag:
+		return "a time in hours, minutes and seconds, such as 36h or 1h30m"
+	case *cli.BoolFlag:
+		return "true or false"
+	}
+	return "a number"
 }
 
 // exitCode maps an error to the exit code that tells scripts what kind it is.

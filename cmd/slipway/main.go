@@ -57,8 +57,11 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			fmt.Fprintf(c.App.ErrWriter, "slipway: unknown command %q; see slipway --help\n", name)
 		},
 		Action: func(c *cli.Context) error {
-			if c.Args().Present() {
-				return usageErrorf("unknown command %q; see slipway --help", c.Args().First())
+			if name := c.Args().First(); name != "" {
+				if question := cli.SuggestCommand(c.App.Commands, name); !strings.Contains(question, `""`) { // nothing is like it
+					return usageErrorf("unknown command %q. %s", name, question)
+				}
+				return usageErrorf("unknown command %q; see slipway --help", name)
 			}
 			return cli.ShowAppHelp(c)
 		},

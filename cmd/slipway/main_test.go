@@ -223,6 +223,26 @@ func TestBuildOptionErrors(t *testing.T) {
 	}
 }
 
+// Of what is wrong with a command line, the error names what was meant.
+func TestUsageErrors(t *testing.T) {
+	for args, want := range map[string]string{
+		"buidl .":                        `unknown command "buidl". Did you mean "build"?`,
+		"xyzzy":                          `unknown command "xyzzy"; see slipway --help`,
+		"build --destnation=a":           "unknown flag --destnation. Did you mean --destination?",
+		"plan -o json":                   "unknown flag -o. Did you mean",
+		"build -t":                       "--tag needs a value",
+		"build --cache-ttl=2d":           `invalid value "2d" for --cache-ttl: it takes a time in hours`,
+		"build --cache=-t:no":            `invalid boolean value "-t:no" for --cache: it takes true or false`,
+		"build --compression-level=high": `invalid value "high" for --compression-level: it takes a number`,
+		"build --cpu-shares=99999999999999999999": `for --cpu-shares: value out of range`,
+	} {
+		code, out, errs := runSlipway(strings.Fields(args)...)
+		if code != exitUsage || !strings.Contains(errs, want) {
+			t.Errorf("%s: exit code %d, %s%s, want %q", args, code, out, errs, want)
+		}
+	}
+}
+
 func TestExitCode(t *testing.T) {
 	stopped, cancel := context.WithCancelCause(t.Context())
 	cancel(signalError{syscall.SIGTERM})

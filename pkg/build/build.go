@@ -114,11 +114,14 @@ func (s *session) open(ctx context.Context) error {
 	if err := s.openInputs(ctx); err != nil {
 		return err
 	}
-	for _, n := range s.Notices {
+	for _, n := range append(slices.Clip(s.Notices), s.plan.notices...) {
 		s.note(n)
 	}
 	if s.outputs, err = s.targets(configs); err != nil {
 		return &UsageError{err}
+	}
+	if err := s.probeResults(); err != nil {
+		return err
 	}
 	if err := s.openCache(ctx); err != nil {
 		return &UsageError{err}
@@ -394,11 +397,12 @@ func (s *session) make(ctx context.Context, graph *frontend.Result, further ...*
 	if err != nil {
 		return nil, err
 	}
-	if trees, err = s.shape(ctx, trees); err != nil {
+	products, err := s.shape(ctx, trees)
+	if err != nil {
 		return nil, err
 	}
 	return s.export(ctx, func(ctx context.Context, o image.Options) (*image.Built, error) {
-		return s.assemble(ctx, o, graph, trees)
+		return s.assemble(ctx, o, graph, products)
 	})
 }
 
@@ -427,7 +431,7 @@ func solveAll(ctx context.Context, solver *solve.Solver, r *frontend.Result, fur
 }
 
 // assemble makes the image.
-func (s *session) assemble(ctx context.Context, o image.Options, r *frontend.Result, trees []*tree.Tree) (built *image.Built, err error) {
+func (s *session) assemble(ctx context.Context, o image.Options, r *frontend.Result, products []product) (built *image.Built, err error) {
 	spec := image.Spec{Options: withEpoch(o, r), Index: r.Index}
 	spec.Now = s.now
 	for i, p := range r.Platforms {
@@ -436,7 +440,7 @@ func (s *session) assemble(ctx context.Context, o image.Options, r *frontend.Res
 				OS: p.Platform.OS, Architecture: p.Platform.Architecture, Variant: p.Platform.Variant,
 				OSVersion: p.Platform.OSVersion, OSFeatures: p.Platform.OSFeatures,
 			},
-			Config: p.Config, Base: p.BaseConfig, Tree: trees[i],
+			Config: p.Config, Base: p.BaseConfig, Tree: products[i].tree, Info: products[i].info,
 		})
 	}
 	err = s.display.Step(ctx, "exporting layers", func(ctx context.Context, log io.Writer) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -113,11 +114,14 @@ func (s *session) saveMounts(ctx context.Context) error {
 }
 
 // openStore opens the store that a user named; nil, with a warning, if it is the cache of another
-// program.
+// program, or a directory that can neither be used nor made.
 func (s *session) openStore(ctx context.Context, spec string) (cache.Store, error) {
 	store, err := location.Open(ctx, spec, location.Options{Registry: s.client})
-	var foreign *location.ForeignError
-	if errors.As(err, &foreign) {
+	var (
+		foreign *location.ForeignError
+		denied  *fs.PathError
+	)
+	if errors.As(err, &foreign) || errors.As(err, &denied) {
 		s.note("the build goes on without a cache: " + err.Error())
 		return nil, nil
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/slipway-build/slipway/pkg/compression"
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/policy"
@@ -71,6 +72,32 @@ func TestDockerfileInContext(t *testing.T) {
 		dir, _, err := o.dockerfile(nil)
 		if (err != nil) != (want == "error") || err == nil && dir != filepath.Join(o.wholeContext, want) {
 			t.Errorf("%q: found in %s, %v; want %s", file, dir, err, want)
+		}
+	}
+}
+
+// Docker's media types are written with gzip, whatever the command line says of zstd; the user hears of it.
+func TestCompressionOfFormats(t *testing.T) {
+	level := 19
+	for _, tt := range []struct {
+		format, algorithm string
+		level             *int
+		want              compression.Options
+		notices           int
+	}{
+		{"oci", "zstd", &level, compression.Options{Algorithm: compression.Zstd, Level: level}, 0},
+		{"docker", "zstd", &level, compression.Options{}, 1},
+		{"docker", "zstd", nil, compression.Options{}, 1},
+		{"docker", "none", nil, compression.Options{Algorithm: compression.None}, 0},
+		{"docker", "gzip", nil, compression.Options{}, 0},
+	} {
+		p, err := newPlan(&Options{ImageFormat: tt.format, Compression: tt.algorithm, CompressionLevel: tt.level})
+		if err != nil {
+			t.Errorf("%s with %s: %v", tt.format, tt.algorithm, err)
+			continue
+		}
+		if p.image.Compression != tt.want || len(p.notices) != tt.notices {
+			t.Errorf("%s with %s: %+v with notices %q", tt.format, tt.algorithm, p.image.Compression, p.notices)
 		}
 	}
 }

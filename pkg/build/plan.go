@@ -22,6 +22,7 @@ type plan struct {
 	frontend frontend.Options
 	image    image.Options
 	results  results.Files
+	notices  []string // for the user, of what is done otherwise than asked for
 
 	contexts map[string]string   // named contexts, as the frontend takes them
 	locals   map[string]op.Files // local sources by name
@@ -106,6 +107,10 @@ func (p *plan) setFormat(o *Options) error {
 	case "", "oci":
 	case "docker":
 		p.image.Docker = true
+		if p.image.Compression.Algorithm == compression.Zstd {
+			p.image.Compression = compression.Options{}
+			p.notices = append(p.notices, "--compression zstd has no effect with --image-format docker, whose media types many programs know for gzip only")
+		}
 	default:
 		return fmt.Errorf("--image-format %q is not one of oci, docker", o.ImageFormat)
 	}

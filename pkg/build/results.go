@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/slipway-build/slipway/pkg/progress"
@@ -21,11 +22,7 @@ func (s *session) writeResults(ctx context.Context, r *Result) error {
 	if err != nil {
 		return err
 	}
-	files := s.plan.results
-	files.Other = []results.File{
-		{Path: s.IIDFile, Content: id},
-		{Path: s.MetadataFile, Content: metadata},
-	}
+	files := s.resultFiles(id, metadata)
 	delivered := results.Image{Destinations: r.Pushed, Digest: r.Digest, Pushed: len(r.Pushed) > 0}
 	if !delivered.Pushed {
 		delivered.Destinations = s.Tags // Kaniko's files name them all the same
@@ -35,6 +32,30 @@ func (s *session) writeResults(ctx context.Context, r *Result) error {
 		s.display.Warn(progress.Warning{Level: 1, Short: w})
 	}
 	if err != nil {
+		return fmt.Errorf("writing results: %w", err)
+	}
+	return nil
+}
+
+// resultFiles are the files of the outcome of an image with that id and metadata.
+func (s *session) resultFiles(id, metadata string) results.Files {
+	files := s.plan.results
+	files.Other = []results.File{
+		{Path: s.IIDFile, Content: id},
+		{Path: s.MetadataFile, Content: metadata},
+	}
+	return files
+}
+
+// probeResults finds out whether results can be written while nothing is built yet: after a push it is too late,
+// since tags cannot be taken back.
+func (s *session) probeResults() error {
+	if s.Check {
+		return nil // there will be none
+	}
+	files := s.resultFiles("the id", "the metadata")
+	pushes := slices.ContainsFunc(s.outputs, func(t target) bool { return t.pushes })
+	if err := files.Probe(pushes); err != nil {
 		return fmt.Errorf("writing results: %w", err)
 	}
 	return nil

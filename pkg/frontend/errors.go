@@ -1,6 +1,7 @@
 package frontend
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 	"github.com/moby/buildkit/solver/errdefs"
 	"github.com/moby/buildkit/solver/pb"
@@ -51,7 +53,40 @@ func convertError(err error, file *sourceFile) error {
 	if l, ok := errorLocation(err, file); ok {
 		return &op.LocatedError{Location: l, Err: out}
 	}
+	if l, ok := mountLocation(out, file); ok {
+		return &op.LocatedError{Location: l, Err: out}
+	}
 	return out
+}
+
+// mountLocation finds the RUN whose mount is from the image that err begins with: the frontend gives such images no
+// place, other than those of FROM and COPY.
+func mountLocation(err error, file *sourceFile) (op.Location, bool) {
+	if file == nil {
+		return op.Location{}, false
+	}
+	parsed, broken := parser.Parse(bytes.NewReader(file.data))
+	if broken != nil {
+		return op.Location{}, false // which has an error and a place of its own
+	}
+	stages, _, broken := instructions.Parse(parsed.AST, nil)
+	if broken != nil {
+		return op.Location{}, false
+	}
+	for _, s := range stages {
+		for _, cmd := range s.Commands {
+			run, ok := cmd.(*instructions.RunCommand)
+			if !ok {
+				continue
+			}
+			for _, m := range instructions.GetMounts(run) {
+				if m.From != "" && strings.HasPrefix(err.Error(), m.From+": ") {
+					return newLocation(file.name, file.data, pbRanges(run.Location()))
+				}
+			}
+		}
+	}
+	return op.Location{}, false
 }
 
 // errorLocation finds the innermost place that err has.

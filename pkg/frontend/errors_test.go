@@ -24,6 +24,7 @@ func TestErrorPositions(t *testing.T) {
 		{"FROM busybox\n\nCOPY --form=x a b\n", 3, "unknown flag: --form (did you mean from?)"},
 		{"FROM busybox\nCOPY a\n", 2, "COPY requires at least two arguments"},
 		{"FROM scratch AS build\nFROM scratch\nCOPY --from=biuld /a /b\n", 3, "biuld: denied (did you mean build?)"},
+		{"FROM scratch AS build\nFROM busybox\nRUN true\nRUN --mount=from=biuld,target=/b \\\n  true\n", 4, "biuld: denied (did you mean build?)"},
 		{"FROM busyboxx\n", 1, "busyboxx: manifest unknown (did you mean busybox?)"},
 		{"FROM busybox\nFROM\n", 2, "FROM requires either one or three arguments"},
 		{"\n\nRUN true\n", 3, "no build stage in current context"},

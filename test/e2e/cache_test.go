@@ -275,13 +275,18 @@ func TestUnreachableCache(t *testing.T) {
 	needRoot(t)
 	host, base := registryWithBase(t)
 	context := write(t, map[string]string{"Dockerfile": "ARG BASE\nFROM $BASE\nRUN echo b >/b\nRUN echo c >/c\n"})
-	for name, repo := range map[string]string{
-		"nobody listens": unusedAddress(t) + "/cache",
-		"not a registry": strings.TrimPrefix(teapot(t), "http://") + "/cache",
+	for name, tt := range map[string]struct {
+		repo     string
+		warnings int
+	}{
+		"nobody listens":  {unusedAddress(t) + "/cache", 2}, // reading and writing
+		"not a registry":  {strings.TrimPrefix(teapot(t), "http://") + "/cache", 2},
+		"not a directory": {filepath.Join(context, "Dockerfile"), 1},
+		"cannot be made":  {"/proc/no/cache", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			o := mustSlipway(t, t.TempDir(), "build", "--cache", "--cache-repo", repo, "--build-arg", "BASE="+base, "-t", host+"/app", context)
-			if n := strings.Count(o.stderr, "the build goes on without it"); n != 2 { // reading and writing
+			o := mustSlipway(t, t.TempDir(), "build", "--cache", "--cache-repo", tt.repo, "--build-arg", "BASE="+base, "-t", host+"/app", context)
+			if n := strings.Count(o.stderr, "the build goes on without"); n != tt.warnings {
 				t.Errorf("%d warnings:\n%s", n, o.stderr)
 			}
 		})

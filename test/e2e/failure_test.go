@@ -42,6 +42,7 @@ func TestFailures(t *testing.T) {
 		{"a RUN whose command is missing", from + "RUN [\"/nope\"]\n", nil, true, 127, "Dockerfile:3", "RunFailed"},
 		{"an unknown flag", from, []string{"--no-such-flag"}, false, 2, "no-such-flag", ""},
 		{"an unknown result", from, []string{"--result", "NOPE=x"}, false, 2, "NOPE", "UsageError"},
+		{"a file of results that cannot be written", from + "RUN exit 42\n", []string{"-t", host + "/team/failing:v1", "--iidfile", "/proc/nope/id"}, false, 1, "/proc/nope", "BuildFailed"},
 		{"a registry that is not there", from + "COPY x /\n", []string{"-t", nobody + "/a:b", "--insecure-registry", nobody}, false, 75, nobody, "RegistryUnavailable"},
 		{"a registry that forbids", from + "COPY x /\n", []string{"-t", forbidden + "/a:b", "--insecure-registry", forbidden}, false, 1, "403", "RegistryRefused"},
 	}

@@ -59,6 +59,7 @@ func TestKanikoImageFlags(t *testing.T) {
 	context := write(t, map[string]string{"Dockerfile": kanikoDockerfile, "secret": "s"})
 	cache := filepath.Join(t.TempDir(), "cache")
 	below := len(manifestOf(t, base).Layers)
+	var digests []v1.Hash
 	for _, run := range []string{"built", "cached"} {
 		t.Run(run, func(t *testing.T) {
 			ref := host + "/kaniko/app:" + run
@@ -71,6 +72,13 @@ func TestKanikoImageFlags(t *testing.T) {
 			}
 			if m.MediaType != "application/vnd.docker.distribution.manifest.v2+json" || len(m.Layers) != below+1 {
 				t.Errorf("media type %s, %d layers", m.MediaType, len(m.Layers))
+			}
+			digest, err := img.Digest()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if digests = append(digests, digest); digest != digests[0] {
+				t.Errorf("the digest is %s, without a cache %s", digest, digests[0])
 			}
 			layers, err := img.Layers()
 			if err != nil {

@@ -40,6 +40,8 @@ type Store struct {
 	bucket *blob.Bucket
 	prefix string // "" or "cache/of/project/"
 	where  string
+	// uploads says that the driver reads by itself what it is to keep, and keeps nothing if that or anything else fails.
+	uploads bool
 
 	distrusted sync.Map // keys of blobs that are to be written although they are there
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -193,6 +194,42 @@ func TestDeadWriter(t *testing.T) {
 	}
 	if got := files(t, dir); len(got) != 5 {
 		t.Errorf("left are %q", got)
+	}
+}
+
+// TestFullDisk writes to a disk that has no place: nothing comes into being, and what was there stays.
+func TestFullDisk(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Skipf("mounting needs CAP_SYS_ADMIN: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	s := openDir(t, dir)
+	if err := s.PutManifest(t.Context(), "record-a", []byte("the old one")); err != nil {
+		t.Fatal(err)
+	}
+	large := strings.Repeat("x", 1<<20)
+	if err := s.PutManifest(t.Context(), "record-a", []byte(large)); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("writing a manifest: %v", err)
+	}
+	digest, size, err := v1.SHA256(strings.NewReader(large))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Put(t.Context(), v1.Descriptor{Digest: digest, Size: size}, func() (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader(large)), nil
+	}); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("writing a blob: %v", err)
+	}
+	if raw, err := s.Manifest(t.Context(), "record-a"); err != nil || string(raw) != "the old one" {
+		t.Errorf("the manifest is now %d bytes, error %v", len(raw), err)
+	}
+	if left, err := os.ReadDir(filepath.Join(dir, "blobs", "sha256")); err != nil || len(left) > 0 {
+		t.Errorf("of the blob there is %v, error %v", left, err)
 	}
 }
 

@@ -52,7 +52,9 @@ func open(ctx context.Context, u *url.URL) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return New(ctx, b, path.Clean("/"+u.Path), cloud.Place(u)), nil
+	s := New(ctx, b, path.Clean("/"+u.Path), cloud.Place(u))
+	s.uploads = u.Scheme != "gs" // whose driver is ours, and is written to
+	return s, nil
 }
 
 func openFile(ctx context.Context, u *url.URL) (*Store, error) {

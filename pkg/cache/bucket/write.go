@@ -57,25 +57,47 @@ func (s *Store) Distrust(d v1.Descriptor) {
 	}
 }
 
-// write writes an object, which comes into being if r ends with io.EOF.
+// write writes an object, which comes into being if r ends with io.EOF and the bucket has taken all of it.
 func (s *Store) write(ctx context.Context, key, contentType string, r io.Reader) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watched := &watcher{r: r, failed: cancel}
-	err := s.bucket.Upload(ctx, key, watched, &blob.WriterOptions{
-		ContentType: contentType, BufferSize: partSize, MaxConcurrency: parallelParts,
-	})
-	if watched.err == nil {
-		return err
+	o := &blob.WriterOptions{ContentType: contentType, BufferSize: partSize, MaxConcurrency: parallelParts}
+	if !s.uploads {
+		return s.copy(ctx, cancel, key, r, o)
 	}
-	if err == nil {
-		return fmt.Errorf("%w, and what was read of it before is kept as %s", watched.err, key)
+	watched := &watcher{r: r, failed: cancel}
+	err := s.bucket.Upload(ctx, key, watched, o)
+	switch {
+	case watched.err == nil:
+		return err
+	case err == nil:
+		return keptError(watched.err, key)
 	}
 	return watched.err
 }
 
-// watcher tells whoever uploads what it reads when that fails: some drivers take what was read before
-// for all there is, unless the context has ended.
+// copy writes an object where the driver would take what was written before an error, its own ones included, for all
+// there is, unless the context has ended.
+func (s *Store) copy(ctx context.Context, cancel func(), key string, r io.Reader, o *blob.WriterOptions) error {
+	w, err := s.bucket.NewWriter(ctx, key, o)
+	if err != nil {
+		return err
+	}
+	if _, err = io.Copy(w, r); err == nil {
+		return w.Close()
+	}
+	cancel()
+	if w.Close() == nil {
+		return keptError(err, key)
+	}
+	return err
+}
+
+func keptError(err error, key string) error {
+	return fmt.Errorf("%w, and what was written of it before is kept as %s", err, key)
+}
+
+// watcher tells whoever uploads what it reads when that fails.
 type watcher struct {
 	r      io.Reader
 	failed func()

@@ -65,10 +65,15 @@ func TestOpen(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if err := os.Mkdir("cache", 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for spec, want := range map[string]string{
 		"":                                "could not parse reference",
 		"Not A Repository":                "could not parse reference",
 		"oci:":                            "the directory has no name",
+		"cache":                           "write ./cache",
 		"ftp://host/x":                    "the scheme is none of azblob, file, gs, mem, s3",
 		"s3:///prefix":                    "the URL names no bucket",
 		"s3://user:hush@bucket/x":         "has neither a user nor a fragment",

@@ -112,7 +112,7 @@ func openType(ctx context.Context, kind string, a attributes, o Options) (cache.
 		if err := errors.Join(err, a.end()); err != nil {
 			return nil, err
 		}
-		return openDirectory(ctx, dir)
+		return openDirectory(ctx, dir, o)
 	case "s3", "gcs", "gs", "azblob":
 		u, err := a.bucket(kind)
 		if err := errors.Join(err, a.end()); err != nil {
