@@ -4,16 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
-
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/slipway-build/slipway/pkg/cache"
 	"github.com/slipway-build/slipway/pkg/cache/mounts"
@@ -30,7 +26,6 @@ import (
 	"github.com/slipway-build/slipway/pkg/solve"
 	"github.com/slipway-build/slipway/pkg/state"
 	"github.com/slipway-build/slipway/pkg/telemetry"
-	"github.com/slipway-build/slipway/pkg/tree"
 )
 
 // Result is what a build made.
@@ -243,37 +238,6 @@ func (s *session) executor() solve.Executor {
 	return s.meter.Observe(s.display.Observe(s.trace.Observe(solve.Memoizing(bottom))))
 }
 
-// show opens what tells the user, and Argo, how far the build is.
-func (s *session) show() (err error) {
-	if s.display, err = progress.New(s.ProgressTo, s.Progress, s.secrets.Values()); err != nil {
-		return &UsageError{err}
-	}
-	s.closers = append(s.closers, s.display.Close)
-	if s.meter, err = progress.NewMeter(s.ProgressFile); err != nil {
-		return err
-	}
-	s.closers = append(s.closers, s.meter.Close)
-	return nil
-}
-
-// startTrace starts to tell a collector, if the environment names one.
-func (s *session) startTrace(ctx context.Context) (err error) {
-	s.trace, err = telemetry.New(ctx, telemetry.Options{
-		Env: os.Getenv, Version: s.Registry.UserAgent,
-		Mask: func(text string) string { return progress.Mask(text, s.secrets.Values()) },
-	})
-	if err != nil {
-		return &UsageError{err}
-	}
-	s.closers = append(s.closers, func() error {
-		if err := s.trace.Close(); err != nil {
-			s.note(err.Error())
-		}
-		return nil
-	})
-	return nil
-}
-
 // connect prepares the registry client.
 func (s *session) connect(ctx context.Context) (err error) {
 	r := s.Registry
@@ -344,45 +308,6 @@ func (s *session) run(ctx context.Context) (_ *Result, err error) {
 	return res, nil
 }
 
-// stdout is where a build writes what it was asked for; nowhere, if there is no such place.
-func (s *session) stdout() io.Writer {
-	if s.Stdout == nil {
-		return io.Discard
-	}
-	return s.Stdout
-}
-
-// warn shows what the Dockerfile checks found.
-func (s *session) warn(w frontend.Warning) {
-	out := progress.Warning{Level: w.Level, Short: w.Message, URL: w.URL}
-	if w.Rule != "" {
-		out.Short = w.Rule + ": " + w.Message
-	}
-	if w.Detail != "" {
-		out.Detail = strings.Split(w.Detail, "\n")
-	}
-	if w.Location != nil {
-		out.Location = *w.Location
-		out.Short += fmt.Sprintf(" (line %d)", w.Location.Start)
-	}
-	s.display.Warn(out)
-}
-
-// furtherTargets are the graphs of targets that are only built.
-func (s *session) furtherTargets(ctx context.Context) ([]*frontend.Result, error) {
-	var graphs []*frontend.Result
-	for _, target := range s.FurtherTargets {
-		o := s.plan.frontend
-		o.Target = target
-		graph, err := frontend.Build(ctx, o, s.solver, s.client, nil)
-		if err != nil {
-			return nil, fmt.Errorf("target %s: %w", target, err)
-		}
-		graphs = append(graphs, graph)
-	}
-	return graphs, nil
-}
-
 // make executes the graphs and writes the outputs of the first.
 func (s *session) make(ctx context.Context, graph *frontend.Result, further ...*frontend.Result) (*Result, error) {
 	solver := solve.New(ctx, s.executor())
@@ -404,64 +329,6 @@ func (s *session) make(ctx context.Context, graph *frontend.Result, further ...*
 	return s.export(ctx, func(ctx context.Context, o image.Options) (*image.Built, error) {
 		return s.assemble(ctx, o, graph, products)
 	})
-}
-
-// solveAll executes the graphs of all platforms, in parallel, and gives the trees of r's.
-func solveAll(ctx context.Context, solver *solve.Solver, r *frontend.Result, further ...*frontend.Result) ([]*tree.Tree, error) {
-	trees := make([]*tree.Tree, len(r.Platforms))
-	g, ctx := errgroup.WithContext(ctx)
-	for _, f := range further {
-		for _, root := range roots(f) {
-			g.Go(func() error {
-				_, err := solver.Solve(ctx, root)
-				return err
-			})
-		}
-	}
-	for i, p := range r.Platforms {
-		if p.Root == nil {
-			continue
-		}
-		g.Go(func() (err error) {
-			trees[i], err = solver.Solve(ctx, *p.Root)
-			return err
-		})
-	}
-	return trees, g.Wait()
-}
-
-// assemble makes the image.
-func (s *session) assemble(ctx context.Context, o image.Options, r *frontend.Result, products []product) (built *image.Built, err error) {
-	spec := image.Spec{Options: withEpoch(o, r), Index: r.Index}
-	spec.Now = s.now
-	for i, p := range r.Platforms {
-		spec.Platforms = append(spec.Platforms, image.Platform{
-			Platform: v1.Platform{
-				OS: p.Platform.OS, Architecture: p.Platform.Architecture, Variant: p.Platform.Variant,
-				OSVersion: p.Platform.OSVersion, OSFeatures: p.Platform.OSFeatures,
-			},
-			Config: p.Config, Base: p.BaseConfig, Tree: products[i].tree, Info: products[i].info,
-		})
-	}
-	err = s.display.Step(ctx, "exporting layers", func(ctx context.Context, log io.Writer) error {
-		built, err = image.Build(ctx, spec, s.writer)
-		if err != nil {
-			return err
-		}
-		for _, img := range built.Images() {
-			for _, l := range img.List() {
-				if !l.New {
-					continue
-				}
-				if _, err := fmt.Fprintf(log, "layer %s %d bytes\n", l.Digest, l.Size); err != nil {
-					return err
-				}
-			}
-		}
-		_, err := fmt.Fprintf(log, "manifest %s\n", built.Digest())
-		return err
-	})
-	return built, err
 }
 
 // absDir makes sure that the named context is a directory and gives its real path.
