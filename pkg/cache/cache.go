@@ -73,12 +73,20 @@ type guarded struct {
 	use    string // "read" or "written"
 	warn   func(string)
 	failed atomic.Bool
+	broken atomic.Bool // one of its records refers to what is not there
 }
 
 // fail has the store not be used again.
 func (g *guarded) fail(err error) {
 	if !g.failed.Swap(true) {
 		g.warn(fmt.Sprintf("cache %s cannot be %s, the build goes on without it: %v", g, g.use, err))
+	}
+}
+
+// lacks tells the user, once, of a record whose blobs are gone or cut off.
+func (g *guarded) lacks(name string) {
+	if !g.broken.Swap(true) {
+		g.warn(fmt.Sprintf("cache %s: %s is not used, since a blob that it refers to is gone or cut off; so may be others", g, name))
 	}
 }
 
@@ -138,10 +146,12 @@ func (c *Cache) ask(ctx context.Context, r *guarded, name string) *found {
 		return nil
 	}
 	whole, err := complete(ctx, r.Store, rec)
-	if err != nil {
+	switch {
+	case err != nil:
 		r.fail(err)
-	}
-	if !whole || err != nil {
+		return nil
+	case !whole:
+		r.lacks(name)
 		return nil
 	}
 	return &found{name: name, store: r.Store, record: rec}

@@ -298,7 +298,7 @@ func TestMissingBlobs(t *testing.T) {
 	clear(s.blobs)
 	second := w.build(t, run(from(), "one"), both(s))
 	second.expect(t, "without blobs", "RUN one")
-	second.warned(t, 0, "")
+	second.warned(t, 1, "gone or cut off")
 	w.build(t, run(from(), "one"), both(s)).expect(t, "after that")
 }
 
