@@ -46,12 +46,17 @@ func (c *Client) sessionWith(ctx context.Context, key sessionKey) (*session, err
 	})
 }
 
-// do makes a request. What the registry said when it refused it, it says itself.
+// do makes a request. What the registry said when it refused it, it says itself, and of several requests that one
+// took, the one that failed is named.
 func (s *session) do(req *http.Request) (*http.Response, error) {
 	resp, err := s.http.Do(req)
-	var failed *url.Error
-	if errors.As(err, &failed) && refuses(failed.Err) {
+	var failed, inner *url.Error
+	switch {
+	case !errors.As(err, &failed):
+	case refuses(failed.Err):
 		err = failed.Err
+	case errors.As(failed.Err, &inner): // the login
+		err = inner
 	}
 	return resp, err
 }

@@ -253,8 +253,13 @@ func TestSlipwayRootfs(t *testing.T) {
 	}
 	for name, mode := range map[string]os.FileMode{
 		"tmp":                   os.ModeDir | os.ModeSticky | 0o777,
-		"slipway":               os.ModeDir | 0o755,
+		"slipway":               os.ModeDir | os.ModeSticky | 0o777,
+		"kaniko/.docker":        os.ModeDir | os.ModeSticky | 0o777,
+		"kaniko/ssl/certs":      os.ModeDir | os.ModeSticky | 0o777,
+		"kaniko/executor":       os.ModeSymlink | 0o777,
+		"kaniko/warmer":         os.ModeSymlink | 0o777,
 		"etc/passwd":            0o644,
+		"etc/slipway-image":     0o644,
 		"usr/local/bin/slipway": 0o755,
 	} {
 		info, err := os.Lstat(filepath.Join(rootfs, name))
