@@ -93,8 +93,10 @@ func serve(t *testing.T) *testbase.Registry {
 			t.Error(err)
 		}
 	})
-	if _, err := registry.Push(t.Context(), "base:1", shared.base); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"base:1", "library/base:1"} { // the second as a mirror of Docker Hub has it
+		if _, err := registry.Push(t.Context(), name, shared.base); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return registry
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/slipway-build/slipway/internal/testbase/forge"
 )
@@ -47,6 +48,46 @@ func flagExamples() []example {
 		},
 		{
 			"plain HTTP", once(), of("--insecure", "--insecure-pull", "--skip-tls-verify", "--skip-tls-verify-pull", "--skip-tls-verify-registry=REGISTRY"),
+			func(t *testing.T, o outcome) { o.pushed(t, image, nil) },
+		},
+		{
+			"Kaniko's flags for images", once(),
+			build{
+				params: map[string]any{"IMAGE": image, "EXTRA_ARGS": []string{"--image-format=docker", "--single-snapshot", "--ignore-path=/root/.cache", "--reproducible"}},
+				source: map[string]string{"Dockerfile": "FROM scratch\nCOPY file /\nCOPY file /root/.cache/\nCOPY file /other\n", "file": "text\n"},
+			},
+			func(t *testing.T, o outcome) {
+				made := imageOf(t, o.pushed(t, image, nil))
+				manifest, err := made.Manifest()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if manifest.MediaType != types.DockerManifestSchema2 || len(manifest.Layers) != 1 || configOf(t, made).Created.Unix() != 0 {
+					t.Errorf("media type %s, %d layers, made at %s", manifest.MediaType, len(manifest.Layers), configOf(t, made).Created)
+				}
+				files := filesOf(t, made)
+				checkContents(t, files, map[string]string{"file": "text\n", "other": "text\n"})
+				if _, there := files["root/.cache/file"]; there {
+					t.Error("what is to be ignored is in the image")
+				}
+			},
+		},
+		{
+			"Kaniko's flags for registries and git", once(), of(
+				"--credential-helpers=env", "--registry-client-cert=other.example.com=cert.pem,key.pem", "--image-download-retry=5", "--push-retry=5",
+				"--push-ignore-immutable-tag-errors", "--skip-push-permission-check", "--git=branch=main",
+			),
+			func(t *testing.T, o outcome) { o.pushed(t, image, nil) },
+		},
+		{
+			"mirrors", once(),
+			build{
+				params: map[string]any{
+					"IMAGE": image, "REGISTRY_MIRRORS": []string{"REGISTRY"}, "REGISTRY_MAP": []string{"mapped.example.com=REGISTRY"},
+					"EXTRA_ARGS": []string{"--skip-default-registry-fallback"},
+				},
+				source: map[string]string{"Dockerfile": "FROM base:1 AS hub\nFROM mapped.example.com/base:1\nCOPY --from=hub /etc/passwd /copied\n"},
+			},
 			func(t *testing.T, o outcome) { o.pushed(t, image, nil) },
 		},
 		{
