@@ -15,7 +15,7 @@ FROM ${BUSYBOX_IMAGE} AS busybox
 
 FROM toolchain AS build
 WORKDIR /src
-ENV PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin GOPATH=/go GOTOOLCHAIN=local CGO_ENABLED=0
+ENV PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin GOPATH=/go GOCACHE=/var/cache/go-build GOTOOLCHAIN=local CGO_ENABLED=0
 ARG GOPROXY=https://proxy.golang.org,direct
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
@@ -24,7 +24,7 @@ COPY internal internal
 COPY pkg pkg
 COPY results results
 ARG VERSION=devel TARGETOS TARGETARCH
-RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/var/cache/go-build \
     GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -buildvcs=false -ldflags="-s -w -X main.version=${VERSION}" -o /out/slipway ./cmd/slipway
 
 # Everything but the binary is the same for all platforms. The file slipway-image is the mark by which --isolation=inplace
