@@ -76,7 +76,9 @@ func WarmerFlags() []Accepted {
 // Variables are those of Kaniko's environment.
 func Variables() []Accepted {
 	return []Accepted{
+		{Name: "AWS_ECR_*", Why: "logins for ECR are held in memory, and nowhere else"},
 		{Name: "BENCHMARK_FILE", Why: "the display has the times of all steps"},
+		{Name: "DOCKER_CREDENTIAL_GCR_CONFIG", Why: "the identity is that of Google's own clients"},
 		{Name: "FF_KANIKO_*", Why: "builds are as docker build's without switches"},
 		{Name: "KANIKO_CLEANUP", Why: ownRoot},
 		{Name: "KANIKO_DIR", Why: "files of the build are in --state-dir"},

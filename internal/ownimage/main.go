@@ -38,12 +38,19 @@ func main() {
 type options struct {
 	slipway, out, platforms, version, epoch string
 	twice                                   bool
+
+	work string // for what is needed meanwhile
 }
 
-func (o *options) run(ctx context.Context) error {
+func (o *options) run(ctx context.Context) (err error) {
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return err
 	}
+	// Not below the repository, whose tools look into every directory.
+	if o.work, err = os.MkdirTemp("", "slipway-image-"); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(o.work)) }()
 	sources, err := o.sources(ctx)
 	if err != nil {
 		return err
@@ -93,12 +100,11 @@ func (o *options) build(ctx context.Context, repository, flavour, place string, 
 }
 
 // again builds from a copy of the sources, elsewhere and with other times, and compares.
-func (o *options) again(ctx context.Context, flavour, place string, sources []string) (err error) {
-	dir, err := os.MkdirTemp("", "slipway-image-")
+func (o *options) again(ctx context.Context, flavour, place string, sources []string) error {
+	dir, err := os.MkdirTemp(o.work, "again-")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	for _, name := range []string{"Dockerfile", ".dockerignore", "go.mod", "go.sum"} {
 		data, err := os.ReadFile(name)
 		if err != nil {

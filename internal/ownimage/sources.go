@@ -39,10 +39,7 @@ func (o *options) toolchain(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	root := filepath.Join(o.out, "toolchain")
-	if err := os.RemoveAll(root); err != nil {
-		return "", err
-	}
+	root := filepath.Join(o.work, "toolchain")
 	for _, dir := range []string{"usr/local/go", "etc/ssl/certs", "bin", "tmp"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return "", err
@@ -64,10 +61,7 @@ func (o *options) toolchain(ctx context.Context) (string, error) {
 
 // busybox is an OCI layout of an image with busybox in /bin, for all platforms.
 func (o *options) busybox(ctx context.Context) (string, error) {
-	dir, place := filepath.Join(o.out, "busybox-files"), filepath.Join(o.out, "busybox")
-	if err := errors.Join(os.RemoveAll(dir), os.RemoveAll(place)); err != nil {
-		return "", err
-	}
+	dir, place := filepath.Join(o.work, "busybox-files"), filepath.Join(o.work, "busybox")
 	for platform := range strings.SplitSeq(o.platforms, ",") {
 		_, architecture, _ := strings.Cut(platform, "/")
 		bin := filepath.Join(dir, architecture)
@@ -112,7 +106,7 @@ func (o *options) installBusybox(ctx context.Context, architecture, dir string) 
 // fetchBusybox downloads the package for an architecture, with package lists of its own, so that nothing of the
 // machine's is changed, and gives the program in it.
 func (o *options) fetchBusybox(ctx context.Context, architecture string) (string, error) {
-	dir, err := filepath.Abs(filepath.Join(o.out, "packages", architecture))
+	dir, err := filepath.Abs(filepath.Join(o.work, "packages", architecture))
 	if err != nil {
 		return "", err
 	}

@@ -26,7 +26,7 @@ func pages(t *testing.T) map[string]string {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && path != top && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata" || d.Name() == "demo-out") {
+		if d.IsDir() && path != top && (strings.HasPrefix(d.Name(), ".") || slices.Contains([]string{"testdata", "demo-out", "dist"}, d.Name())) {
 			return filepath.SkipDir
 		}
 		if filepath.Ext(path) == ".md" {
