@@ -36,15 +36,18 @@ func Execute(ctx context.Context, spec Spec) (_ Result, err error) {
 		return e.result, e.err
 	case <-ctx.Done():
 	}
-	// Without a process to tell, there is one to kill.
-	if c.signal(syscall.SIGTERM) == nil {
+	grace, poll := time.After(terminationGrace), time.NewTicker(pollInterval)
+	defer poll.Stop()
+	for told := false; ; {
+		told = told || c.signal(syscall.SIGTERM) == nil // a process that has just begun cannot be told yet
 		select {
 		case <-ended:
 			return Result{}, context.Cause(ctx)
-		case <-time.After(terminationGrace):
+		case <-grace:
+			c.kill()
+			<-ended
+			return Result{}, context.Cause(ctx)
+		case <-poll.C:
 		}
 	}
-	c.kill()
-	<-ended
-	return Result{}, context.Cause(ctx)
 }
