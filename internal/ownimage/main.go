@@ -82,6 +82,8 @@ func (o *options) build(ctx context.Context, repository, flavour, place string, 
 	args := append([]string{
 		"build", "--target=" + flavour, "--platform=" + o.platforms, "--output=type=oci,tar=false,dest=" + place,
 		"--source-date-epoch=" + o.epoch, "--build-arg=VERSION=" + o.version, "--build-arg=GOPROXY",
+		// These are left out where the environment has none.
+		"--build-arg=HTTP_PROXY", "--build-arg=HTTPS_PROXY", "--build-arg=NO_PROXY",
 	}, further...)
 	cmd := exec.CommandContext(ctx, o.slipway, append(args, repository)...)
 	cmd.Env = os.Environ()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,8 @@ func (o *options) toolchain(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
-	if err := run(ctx, "cp", "-L", certificates, filepath.Join(root, certificates)); err != nil {
+	trusted := cmp.Or(os.Getenv("SSL_CERT_FILE"), certificates)
+	if err := run(ctx, "cp", "-L", trusted, filepath.Join(root, certificates)); err != nil {
 		return "", err
 	}
 	return root, o.installBusybox(ctx, runtime.GOARCH, filepath.Join(root, "bin"))
