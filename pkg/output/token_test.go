@@ -47,14 +47,16 @@ func (s *server) tokens(refused ...string) func(http.ResponseWriter, *http.Reque
 func TestMountingWithTokens(t *testing.T) {
 	for name, test := range map[string]struct {
 		refused []string
+		layers  int64
 		mounts  int
 	}{
-		"allowed": {nil, 2},
-		"refused": {[]string{"repository:base:pull"}, 0},
+		"allowed": {nil, 2, 2},
+		// Of several layers, the library would ask for the token with the first only.
+		"refused": {[]string{"repository:base:pull"}, 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t)
-			base := must[v1.Image](t)(random.Image(1000, 2))
+			base := must[v1.Image](t)(random.Image(1000, test.layers))
 			if err := remote.Write(parse(t, s.host+"/base:1"), base); err != nil {
 				t.Fatal(err)
 			}
