@@ -174,7 +174,14 @@ func report(flavour string, index v1.ImageIndex) error {
 func imagesOf(index v1.ImageIndex, desc v1.Descriptor) (map[string]v1.Image, error) {
 	if !desc.MediaType.IsIndex() {
 		img, err := index.Image(desc.Digest)
-		return map[string]v1.Image{"": img}, err
+		if err != nil {
+			return nil, err
+		}
+		config, err := img.ConfigFile()
+		if err != nil {
+			return nil, err
+		}
+		return map[string]v1.Image{config.Platform().String(): img}, nil
 	}
 	inner, err := index.ImageIndex(desc.Digest)
 	if err != nil {
