@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,13 +23,13 @@ type product struct {
 // shape gives the trees of the images the layers that were asked for: without what is at --ignore-path,
 // and with --single-snapshot in one. Layers of base images stay as they are.
 func (s *session) shape(ctx context.Context, trees []*tree.Tree) ([]product, error) {
-	products := make([]product, len(trees))
+	products, ignored := make([]product, len(trees)), ignoring(s.IgnorePaths)
 	for i, t := range trees {
 		products[i].tree = t
 		if len(s.IgnorePaths) == 0 && !s.SingleLayer {
 			continue
 		}
-		parts, err := without(ctx, t.Layers(), s.ignored)
+		parts, err := without(ctx, t.Layers(), ignored)
 		if err == nil && s.SingleLayer {
 			parts, err = squash(ctx, parts)
 		}
@@ -110,17 +111,19 @@ func squash(ctx context.Context, parts []part) ([]part, error) {
 	return out, end()
 }
 
-// ignored reports whether the path of a layer is at or below one of --ignore-path. Each part of these may be a
+// ignoring returns what reports whether the path of a layer is at or below one of paths. Each part of these may be a
 // pattern, as with Kaniko.
-func (o *Options) ignored(p string) bool {
-	parts := strings.Split(p, "/")
-	for _, ignore := range o.IgnorePaths {
-		patterns := strings.Split(strings.Trim(path.Clean("/"+ignore), "/"), "/")
-		if len(patterns) <= len(parts) && matchAll(patterns, parts) {
-			return true
-		}
+func ignoring(paths []string) func(path string) bool {
+	ignored := make([][]string, len(paths))
+	for i, p := range paths {
+		ignored[i] = strings.Split(strings.Trim(path.Clean("/"+p), "/"), "/")
 	}
-	return false
+	return func(p string) bool {
+		parts := strings.Split(p, "/")
+		return slices.ContainsFunc(ignored, func(patterns []string) bool {
+			return len(patterns) <= len(parts) && matchAll(patterns, parts)
+		})
+	}
 }
 
 func matchAll(patterns, parts []string) bool {
