@@ -54,17 +54,24 @@ func (d *Destinations) Written() []string {
 // String lists the references for people to read.
 func (d *Destinations) String() string { return strings.Join(d.Written(), ", ") }
 
+// repositories lists the repositories of the destinations, each once.
+func (d *Destinations) repositories() []name.Repository {
+	var all []name.Repository
+	for _, l := range d.list {
+		if repo := l.ref.Context(); !slices.Contains(all, repo) {
+			all = append(all, repo)
+		}
+	}
+	return all
+}
+
 // Push sends m to every repository under its digest, after everything that m refers to, and has the
 // registry confirm it. Registries are served in parallel; the repositories of one registry one
 // after the other, so that the later ones mount what the first one got.
 func (d *Destinations) Push(ctx context.Context, m Manifest) error {
 	byHost := map[string][]name.Repository{}
-	for _, l := range d.list {
-		repo := l.ref.Context()
-		host := repo.RegistryStr()
-		if !slices.Contains(byHost[host], repo) {
-			byHost[host] = append(byHost[host], repo)
-		}
+	for _, repo := range d.repositories() {
+		byHost[repo.RegistryStr()] = append(byHost[repo.RegistryStr()], repo)
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, repos := range byHost {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -20,19 +19,6 @@ func (d *Destinations) MayPush(ctx context.Context) error {
 		g.Go(func() error { return d.client.mayPush(ctx, repo) })
 	}
 	return g.Wait()
-}
-
-// repositories lists the repositories of the destinations, each once.
-func (d *Destinations) repositories() []name.Repository {
-	var all []name.Repository
-	known := map[name.Repository]bool{}
-	for _, l := range d.list {
-		if repo := l.ref.Context(); !known[repo] {
-			known[repo] = true
-			all = append(all, repo)
-		}
-	}
-	return all
 }
 
 func (c *Client) mayPush(ctx context.Context, repo name.Repository) error {
@@ -77,11 +63,8 @@ func (c *Client) tryUpload(ctx context.Context, repo name.Repository) error {
 
 // giveUp cancels the upload that resp began. A registry that cannot do that forgets it some day.
 func (s *session) giveUp(ctx context.Context, resp *http.Response) {
-	location, err := url.Parse(resp.Header.Get("Location"))
+	location, err := uploadLocation(resp.Request.URL, resp)
 	if err != nil {
-		return
-	}
-	if location = resp.Request.URL.ResolveReference(location); location.Host != resp.Request.URL.Host {
 		return
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodDelete, location.String(), nil)

@@ -217,21 +217,28 @@ func received(header string) (int64, error) {
 	return last + 1, nil
 }
 
-// relocate follows the registry to where the next part goes to. That is the same host: it gets the credentials.
+// relocate follows the registry to where the next part goes to.
 func (p *blobUpload) relocate(resp *http.Response) error {
-	header := resp.Header.Get("Location")
-	if header == "" {
-		return nil
-	}
-	location, err := url.Parse(header)
+	location, err := uploadLocation(p.at, resp)
 	if err != nil {
-		return fmt.Errorf("the upload goes on at %q: %w", header, err)
-	}
-	if location = p.at.ResolveReference(location); location.Host != p.at.Host || location.Scheme != p.at.Scheme {
-		return fmt.Errorf("the upload goes on at another host, %s", location.Host)
+		return err
 	}
 	p.at = location
 	return nil
+}
+
+// uploadLocation is where an upload that is at one place goes on, by the registry's answer. That is the same host: it gets
+// the credentials.
+func uploadLocation(at *url.URL, resp *http.Response) (*url.URL, error) {
+	header := resp.Header.Get("Location")
+	location, err := url.Parse(header)
+	if err != nil {
+		return nil, fmt.Errorf("the upload goes on at %q: %w", header, err)
+	}
+	if location = at.ResolveReference(location); location.Host != at.Host || location.Scheme != at.Scheme {
+		return nil, fmt.Errorf("the upload goes on at another host, %s", location.Host)
+	}
+	return location, nil
 }
 
 // complete is the answer to the last part that was lost.
