@@ -13,7 +13,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/slipway-build/slipway/internal/kaniko"
 	"github.com/slipway-build/slipway/pkg/build"
 	"github.com/slipway-build/slipway/pkg/policy"
 	"github.com/slipway-build/slipway/pkg/secret"
@@ -99,7 +98,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		IgnorePaths:    c.StringSlice("ignore-path"),
 		SingleLayer:    c.Bool("single-snapshot"),
 		ImageFormat:    c.String("image-format"),
-		Notices:        kanikoNotices(c, kaniko.Flags()),
+		Notices:        kanikoNotices(c),
 		ProgressTo:     c.App.ErrWriter,
 		ProgressFile:   c.String("progress-file"),
 		MetadataFile:   c.String("metadata-file"),

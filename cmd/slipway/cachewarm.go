@@ -25,7 +25,7 @@ func cacheWarmCommand() *cli.Command {
 		Name:         "warm",
 		Usage:        "fetch base images into a directory from which builds take them",
 		ArgsUsage:    "[IMAGE...]",
-		Flags:        withLists(warmFlags(), registryFlags(), pullFlags(), acceptedFlags("Accepted for Kaniko's sake", kaniko.WarmerFlags())),
+		Flags:        withLists(warmFlags(), registryFlags(), pullFlags(), acceptedFlags(kaniko.WarmerFlags())),
 		OnUsageError: asUsageError,
 		Action:       runCacheWarm,
 	}

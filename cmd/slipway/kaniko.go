@@ -26,11 +26,12 @@ func kanikoFlags() []cli.Flag {
 		&cli.StringFlag{Category: category, Name: "log-format", Usage: "text, color or json, for --progress plain, auto or rawjson"},
 		&cli.BoolFlag{Category: category, Name: "reproducible", Usage: "the same as --source-date-epoch 0"},
 		&cli.BoolFlag{Category: category, Name: "single-snapshot", Usage: "make one layer of all that the build adds to the base image"},
-	}, acceptedFlags("Accepted for Kaniko's sake", kaniko.Flags())...)
+	}, acceptedFlags(kaniko.Flags())...)
 }
 
 // acceptedFlags are flags that change nothing.
-func acceptedFlags(category string, accepted []kaniko.Accepted) []cli.Flag {
+func acceptedFlags(accepted []kaniko.Accepted) []cli.Flag {
+	const category = "Accepted for Kaniko's sake"
 	var flags []cli.Flag
 	for _, a := range accepted {
 		usage := "no effect: " + a.Why
@@ -39,40 +40,31 @@ func acceptedFlags(category string, accepted []kaniko.Accepted) []cli.Flag {
 			flags = append(flags, &cli.BoolFlag{Category: category, Name: a.Name, Aliases: a.Aliases, Usage: usage})
 		case kaniko.Text:
 			flags = append(flags, &cli.StringFlag{Category: category, Name: a.Name, Aliases: a.Aliases, Usage: usage})
-		case kaniko.Texts:
-			flags = append(flags, &cli.StringSliceFlag{Category: category, Name: a.Name, Aliases: a.Aliases, Usage: usage})
 		}
 	}
 	return flags
 }
 
 // kanikoNotices are what a user should know of flags and variables of Kaniko's that have no effect.
-func kanikoNotices(c *cli.Context, accepted []kaniko.Accepted) []string {
-	return append(kaniko.FlagNotices(accepted, c.IsSet), kaniko.VariableNotices(os.Environ())...)
+func kanikoNotices(c *cli.Context) []string {
+	return append(kaniko.FlagNotices(kaniko.Flags(), c.IsSet), kaniko.VariableNotices(os.Environ())...)
 }
 
-// calledAs is the command that slipway is called for by its own name: Kaniko's image has "executor" and
-// "warmer". "" for none.
-func calledAs(program string) string {
-	switch strings.TrimSuffix(filepath.Base(program), ".exe") {
-	case "executor":
-		return "build"
-	case "warmer":
-		return "cache warm"
-	}
-	return ""
-}
-
-// kanikoCall completes args as Kaniko is called: without a subcommand, or under the names of its programs. A build
-// so called has Kaniko's build context, unless another is given.
+// kanikoCall completes args as Kaniko is called: without a subcommand, or under the names of its programs, executor and
+// warmer. A build so called has Kaniko's build context, unless another is given.
 func kanikoCall(app *cli.App, program string, args []string) []string {
-	isHelp := len(args) > 0 && slices.Contains([]string{"-h", "--help", "-help"}, args[0])
-	switch as := calledAs(program); {
-	case len(args) > 0 && app.Command(args[0]) != nil:
+	first := ""
+	if len(args) > 0 {
+		first = args[0]
+	}
+	name := strings.TrimSuffix(filepath.Base(program), ".exe")
+	isHelp := slices.Contains([]string{"-h", "--help", "-help"}, first)
+	switch {
+	case app.Command(first) != nil:
 		return args
-	case as == "cache warm":
+	case name == "warmer":
 		return slices.Concat([]string{"cache", "warm"}, args)
-	case as == "build", len(args) > 0 && strings.HasPrefix(args[0], "-") && !isHelp:
+	case name == "executor", strings.HasPrefix(first, "-") && !isHelp:
 		return slices.Concat([]string{"build", "--" + contextDefaultFlag + "=" + kanikoContext}, args)
 	}
 	return args

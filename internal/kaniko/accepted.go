@@ -30,7 +30,6 @@ type Kind uint8
 const (
 	Bool Kind = iota // none, or true or false
 	Text
-	Texts // the flag may be repeated
 )
 
 // Reasons that several of them share.
