@@ -3,7 +3,6 @@ package testbase
 import (
 	"archive/tar"
 	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -113,20 +112,9 @@ func fileNames(t *testing.T, image v1.Image) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := layers[0].Uncompressed()
-	if err != nil {
+	var names []string
+	if err := EachEntry(layers[0], func(h *tar.Header, _ []byte) { names = append(names, h.Name) }); err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	var names []string
-	for tr := tar.NewReader(r); ; {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return names
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		names = append(names, h.Name)
-	}
+	return names
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
+	"github.com/slipway-build/slipway/internal/testbase"
 	"github.com/slipway-build/slipway/pkg/compression"
 	"github.com/slipway-build/slipway/pkg/image"
 	"github.com/slipway-build/slipway/pkg/layer"
@@ -252,22 +253,11 @@ func tarHeaders(t *testing.T, img v1.Image, i int) []*tar.Header {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := layers[i].Uncompressed()
-	if err != nil {
+	var out []*tar.Header
+	if err := testbase.EachEntry(layers[i], func(h *tar.Header, _ []byte) { out = append(out, h) }); err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	var out []*tar.Header
-	for tr := tar.NewReader(r); ; {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return out
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		out = append(out, h)
-	}
+	return out
 }
 
 func TestSameInputsSameDigest(t *testing.T) {

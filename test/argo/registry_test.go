@@ -4,12 +4,10 @@ import (
 	"archive/tar"
 	"encoding/base64"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
-	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -68,15 +66,7 @@ const (
 // servePrivate starts an empty registry that wants a login; it gives its host and port.
 func servePrivate(t *testing.T) string {
 	t.Helper()
-	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if u, p, ok := r.BasicAuth(); !ok || u != user || p != password {
-			w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		inner.ServeHTTP(w, r)
-	}))
+	server := httptest.NewServer(testbase.WithLogin(user, password, registry.New(registry.Logger(log.New(io.Discard, "", 0)))))
 	t.Cleanup(server.Close)
 	return strings.TrimPrefix(server.URL, "http://")
 }
@@ -143,27 +133,13 @@ func filesOf(t *testing.T, image v1.Image) map[string]string {
 	}
 	files := map[string]string{}
 	for _, l := range layers {
-		r, err := l.Uncompressed()
-		if err != nil {
+		if err := testbase.EachEntry(l, func(h *tar.Header, content []byte) {
+			if h.Typeflag == tar.TypeReg {
+				files[h.Name] = string(content)
+			}
+		}); err != nil {
 			t.Fatal(err)
 		}
-		for tr := tar.NewReader(r); ; {
-			h, err := tr.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			data, err := io.ReadAll(tr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if h.Typeflag == tar.TypeReg {
-				files[h.Name] = string(data)
-			}
-		}
-		r.Close()
 	}
 	return files
 }

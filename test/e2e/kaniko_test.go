@@ -2,9 +2,7 @@ package e2e
 
 import (
 	"archive/tar"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,6 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"github.com/slipway-build/slipway/internal/testbase"
 )
 
 // pulled is an image in a registry on loopback.
@@ -149,20 +149,9 @@ func TestKanikoOddities(t *testing.T) {
 // tarNames lists what a layer's tar has.
 func tarNames(t *testing.T, l v1.Layer) []string {
 	t.Helper()
-	r, err := l.Uncompressed()
-	if err != nil {
+	var names []string
+	if err := testbase.EachEntry(l, func(h *tar.Header, _ []byte) { names = append(names, h.Name) }); err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
-	var names []string
-	for tr := tar.NewReader(r); ; {
-		h, err := tr.Next()
-		if errors.Is(err, io.EOF) {
-			return names
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		names = append(names, h.Name)
-	}
+	return names
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
+	"github.com/slipway-build/slipway/internal/testbase"
 	"github.com/slipway-build/slipway/test/pod"
 )
 
@@ -52,26 +53,8 @@ func eachEntry(t *testing.T, image v1.Image, f func(layer int, h *tar.Header, co
 		t.Fatal(err)
 	}
 	for i, l := range layers {
-		r, err := l.Uncompressed()
-		if err != nil {
+		if err := testbase.EachEntry(l, func(h *tar.Header, content []byte) { f(i, h, content) }); err != nil {
 			t.Fatal(err)
-		}
-		for tr := tar.NewReader(r); ; {
-			h, err := tr.Next()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			content, err := io.ReadAll(tr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			f(i, h, content)
-		}
-		if err := r.Close(); err != nil {
-			t.Error(err)
 		}
 	}
 }

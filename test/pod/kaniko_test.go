@@ -4,8 +4,8 @@ import (
 	"archive/tar"
 	"encoding/base64"
 	"fmt"
-	"net"
-	"net/http"
+	"io"
+	"log"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -32,21 +32,9 @@ const user, password = "builder", "opensesame"
 // host. Its port is not the default of anything, and it has no TLS.
 func registryWithLogin(t *testing.T) string {
 	t.Helper()
-	inner := registry.New()
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if u, p, ok := r.BasicAuth(); !ok || u != user || p != password {
-			w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		inner.ServeHTTP(w, r)
-	}))
+	server := httptest.NewServer(testbase.WithLogin(user, password, registry.New(registry.Logger(log.New(io.Discard, "", 0)))))
 	t.Cleanup(server.Close)
-	_, port, err := net.SplitHostPort(strings.TrimPrefix(server.URL, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := "127.0.0.1:" + port
+	host := strings.TrimPrefix(server.URL, "http://")
 	program, err := testbase.Find(t.Context())
 	if err != nil {
 		t.Fatal(err)

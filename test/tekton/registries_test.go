@@ -21,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/slipway-build/slipway/internal/testbase"
 	"github.com/slipway-build/slipway/test/tekton/taskrun"
 )
 
@@ -66,16 +67,7 @@ const (
 )
 
 // withLogin lets nobody but user in.
-func withLogin(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if name, secret, _ := r.BasicAuth(); name != user || secret != password {
-			w.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
-			http.Error(w, `{"errors":[{"code":"UNAUTHORIZED","message":"who are you?"}]}`, http.StatusUnauthorized)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
+func withLogin(next http.Handler) http.Handler { return testbase.WithLogin(user, password, next) }
 
 // auths is a Docker configuration that logs in to REGISTRY.
 func auths() string {
