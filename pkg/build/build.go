@@ -206,6 +206,10 @@ func (s *session) openSources() (*source, error) {
 	if s.git != nil {
 		from.extra["context"] = s.git.address
 	}
+	if web, ok := frontend.WebContext(from.extra["context"]); ok {
+		from.archive = webArchive(web, s.downloads())
+		from.archive.sub = from.extra[contextSubdir]
+	}
 	return from, nil
 }
 

@@ -89,6 +89,9 @@ type source struct {
 	archive *contextArchive
 }
 
+// contextSubdir is the frontend's option for ContextSubPath in contexts that it fetches.
+const contextSubdir = "contextsubdir"
+
 // source opens the context, unless it is an archive, and finds the Dockerfile. tempDir makes directories that
 // live as long as the build.
 func (o *Options) source(kind contextKind, tempDir func() (string, error)) (*source, error) {
@@ -123,7 +126,7 @@ func (o *Options) source(kind contextKind, tempDir func() (string, error)) (*sou
 	if s.archive != nil {
 		s.archive.sub = sub
 	} else if sub != "" {
-		s.extra["contextsubdir"] = sub
+		s.extra[contextSubdir] = sub
 	}
 	return s, s.remoteDockerfile(o, tempDir)
 }
@@ -200,18 +203,21 @@ func (s *source) remoteDockerfile(o *Options, tempDir func() (string, error)) er
 	return nil
 }
 
-// useArchive makes an archive the context. As in directories, a Dockerfile that is named is looked for in the whole
-// archive first, and the usual one below ContextSubPath.
-func (s *source) useArchive(whole *op.Archive) (err error) {
+// useArchive makes an archive the context, and gives the names that it has in source policies then. As in directories, a
+// Dockerfile that is named is looked for in the whole archive first, and the usual one below ContextSubPath.
+func (s *source) useArchive(whole *op.Archive) (named []string, err error) {
 	context := whole
 	if s.archive.sub != "" {
 		if context, err = whole.Sub(s.archive.sub); err != nil {
-			return err
+			return nil, err
 		}
 	}
+	delete(s.extra, "context")
+	delete(s.extra, contextSubdir)
 	s.locals["context"] = context
+	named = []string{"local://context"}
 	if s.locals["dockerfile"] != nil {
-		return nil
+		return named, nil
 	}
 	places := []*op.Archive{whole, context}
 	if s.dockerfile == "" {
@@ -223,10 +229,10 @@ func (s *source) useArchive(whole *op.Archive) (err error) {
 	}
 	found := slices.IndexFunc(places, func(a *op.Archive) bool { return a.HasFile(name) })
 	if found < 0 {
-		return fmt.Errorf("the archive has no file %s", name)
+		return nil, fmt.Errorf("the archive has no file %s", name)
 	}
 	s.locals["dockerfile"], s.dockerfile = places[found], name
-	return nil
+	return append(named, "local://dockerfile"), nil
 }
 
 // fetchDockerfile fetches a Dockerfile that is given by its URL.

@@ -6,15 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/url"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/bucket"
+	"github.com/slipway-build/slipway/pkg/download"
+	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/policy"
 	"github.com/slipway-build/slipway/pkg/registry"
@@ -25,9 +29,16 @@ type contextArchive struct {
 	name string // for the user, without credentials
 	sub  string // the directory in it that is the context, "" for all of it
 	open func(context.Context) (io.ReadCloser, error)
-	// remote is the URL of an archive elsewhere, as a source policy knows it; "" for one of this machine.
-	remote string
+	// remote is an archive elsewhere, as a source policy knows it; without an identifier one of this machine.
+	remote policy.Source
+	// perhaps says that it may also be something else, which the frontend understands.
+	perhaps bool
+	// modTime is how old it is by what gave it, known when it is open; zero if that says nothing.
+	modTime time.Time
 }
+
+// errNoArchive says that something that might have been an archive is none.
+var errNoArchive = errors.New("it is no archive")
 
 // contextObject is the name of a context in a bucket where the URL has none, as in Kaniko.
 const contextObject = "context.tar.gz"
@@ -83,23 +94,45 @@ func bucketArchive(address string) (*contextArchive, error) {
 	}
 	name := bucket.Place(&url.URL{Scheme: u.Scheme, Host: u.Host, Path: "/" + object})
 	return &contextArchive{
-		name: name, remote: remote,
+		name: name, remote: policy.Source{Identifier: remote},
 		open: func(ctx context.Context) (io.ReadCloser, error) { return bucket.OpenObject(ctx, u, object) },
 	}, nil
 }
 
-// decide asks the source policy about an archive that is elsewhere. The policy may name another one.
+// webArchive is what a URL names, which may be an archive.
+func webArchive(source policy.Source, from *download.Client) *contextArchive {
+	a := &contextArchive{name: op.RedactURL(source.Identifier), remote: source, perhaps: true}
+	a.open = func(ctx context.Context) (io.ReadCloser, error) {
+		s, err := from.Open(ctx, &op.HTTP{URL: source.Identifier})
+		if err != nil {
+			return nil, err
+		}
+		a.modTime = s.ModTime
+		return s, nil
+	}
+	return a
+}
+
+func (a *contextArchive) isRemote() bool { return a.remote.Identifier != "" }
+
+// decide asks the source policy about an archive that is elsewhere. The policy may name another one. It is nil where the
+// frontend has to do what the policy says.
 func (a *contextArchive) decide(ctx context.Context, sources *policy.Sources) (*contextArchive, error) {
-	if a.remote == "" {
+	if !a.isRemote() {
 		return a, nil // the frontend asks about the local source that it becomes
 	}
-	got, err := sources.Decide(ctx, policy.Source{Identifier: a.remote})
-	if err != nil || got.Identifier == a.remote {
-		return a, err
+	got, err := sources.Decide(ctx, a.remote)
+	switch {
+	case err != nil:
+		return nil, err
+	case got.Identifier == a.remote.Identifier && maps.Equal(got.Attrs, a.remote.Attrs):
+		return a, nil
+	case a.perhaps:
+		return nil, nil
 	}
 	other := &Options{Context: got.Identifier}
 	if other.contextKind() != contextBucket {
-		return nil, fmt.Errorf("build context: the source policy replaces %s by %s, which is not in a bucket", a.remote, op.RedactURL(got.Identifier))
+		return nil, fmt.Errorf("build context: the source policy replaces %s by %s, which is not in a bucket", a.remote.Identifier, op.RedactURL(got.Identifier))
 	}
 	b, err := bucketArchive(got.Identifier)
 	if err != nil {
@@ -109,14 +142,14 @@ func (a *contextArchive) decide(ctx context.Context, sources *policy.Sources) (*
 	return b, nil
 }
 
-// readArchive reads the archive while it comes. One that breaks off on the way is read once more.
+// readArchive reads the archive while it comes; nil if it is none. One that breaks off on the way is read once more.
 func (s *session) readArchive(ctx context.Context, a *contextArchive) (read *op.Archive, err error) {
 	err = s.display.Step(ctx, "[internal] read build context from "+a.name, func(ctx context.Context, log io.Writer) error {
 		var failed error
 		err := s.client.Repeat(ctx, func() error {
 			var broken error
 			read, broken, failed = s.readOnce(ctx, a)
-			if a.remote == "" {
+			if !a.isRemote() {
 				return nil
 			}
 			return broken
@@ -124,7 +157,11 @@ func (s *session) readArchive(ctx context.Context, a *contextArchive) (read *op.
 		if failed != nil {
 			err = failed
 		}
-		if err != nil {
+		switch {
+		case errors.Is(err, errNoArchive):
+			_, err = fmt.Fprintln(log, "no archive: taken for a Dockerfile")
+			return err
+		case err != nil:
 			return a.failed(ctx, err)
 		}
 		_, err = fmt.Fprintf(log, "%d files and directories\n", read.Len())
@@ -140,11 +177,29 @@ func (s *session) readOnce(ctx context.Context, a *contextArchive) (read *op.Arc
 		return nil, nil, &originError{err}
 	}
 	w := &watched{r: r}
-	read, err = op.ReadArchive(ctx, w, s.state, s.now)
+	in := bufio.NewReaderSize(w, 1024)
+	if a.perhaps {
+		err = checkArchive(in)
+	}
+	if err == nil {
+		read, err = op.ReadArchive(ctx, in, s.state, s.now)
+	}
 	if broken = w.failure(); broken != nil {
 		err = &originError{broken}
 	}
 	return read, broken, errors.Join(err, r.Close())
+}
+
+// checkArchive gives errNoArchive for what is none by the frontend's rules.
+func checkArchive(in *bufio.Reader) error {
+	head, err := in.Peek(1024)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if !frontend.IsArchive(head) {
+		return errNoArchive
+	}
+	return nil
 }
 
 // watched remembers the error of the reader that it wraps. Decompressors read in goroutines of their own.
@@ -178,11 +233,16 @@ func (e *originError) Unwrap() error { return e.err }
 
 // failed says of which context err is, and what to do.
 func (a *contextArchive) failed(ctx context.Context, err error) error {
-	var origin *originError
+	var (
+		origin *originError
+		source *op.SourceError
+	)
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case a.remote == "" || !errors.As(err, &origin):
+	case errors.As(err, &source):
+		return fmt.Errorf("build context: %w", source)
+	case !a.isRemote() || !errors.As(err, &origin):
 		return fmt.Errorf("build context %s: %w", a.name, err)
 	}
 	status := bucket.Status(err)
@@ -203,20 +263,29 @@ func (s *session) loadArchive(ctx context.Context, from *source) error {
 	if from.archive == nil {
 		return nil
 	}
-	var err error
-	if from.archive, err = from.archive.decide(ctx, s.plan.frontend.Sources); err != nil {
+	a, err := from.archive.decide(ctx, s.plan.frontend.Sources)
+	if err != nil || a == nil {
 		return err
 	}
-	read, err := s.readArchive(ctx, from.archive)
+	read, err := s.readArchive(ctx, a)
+	if err != nil || read == nil {
+		return err
+	}
+	from.archive = a
+	settled, err := from.useArchive(read)
 	if err != nil {
-		return err
+		return &UsageError{fmt.Errorf("build context %s: %w", a.name, err)}
 	}
-	if err := from.useArchive(read); err != nil {
-		return &UsageError{fmt.Errorf("build context %s: %w", from.archive.name, err)}
+	if a.isRemote() {
+		s.plan.frontend.Sources = s.plan.frontend.Sources.Settled(settled...)
 	}
 	// What "context" stands for the frontend only finds out about contexts that it fetches itself.
-	if newest := read.Newest(); s.plan.frontend.BuildArgs[epochArg] == "context" && !newest.IsZero() {
-		s.plan.frontend.BuildArgs[epochArg] = strconv.FormatInt(newest.Unix(), 10)
+	age := a.modTime
+	if age.IsZero() {
+		age = read.Newest()
+	}
+	if s.plan.frontend.BuildArgs[epochArg] == "context" && !age.IsZero() {
+		s.plan.frontend.BuildArgs[epochArg] = strconv.FormatInt(age.Unix(), 10)
 	}
 	return nil
 }

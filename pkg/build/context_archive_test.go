@@ -106,7 +106,7 @@ func TestArchiveContextPolicy(t *testing.T) {
 	}{
 		"no rule about it": {rule("DENY", "https://*", ""), "a", []string{"/bucket/a"}, "", ""},
 		"denied":           {rule("DENY", "s3://*", ""), "", nil, "s3://bucket/a", ""},
-		"denied as local":  {rule("DENY", "local://context", ""), "", []string{"/bucket/a"}, "local://context", ""},
+		"not as local":     {rule("DENY", "local://*", ""), "a", []string{"/bucket/a"}, "", ""},
 		"replaced":         {rule("CONVERT", "s3://bucket/a", "s3://bucket/b"), "b", []string{"/bucket/b"}, "", ""},
 		"of another kind":  {rule("CONVERT", "s3://bucket/a", "https://example.com/b"), "", nil, "", "which is not in a bucket"},
 	} {

@@ -4,7 +4,10 @@ import (
 	"strings"
 
 	"github.com/moby/buildkit/frontend/dockerfile/dfgitutil"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/buildkit/util/archiveutil"
+
+	"github.com/slipway-build/slipway/pkg/policy"
 )
 
 // IsRemoteContext reports whether a context is a URL or a git repository by the frontend's rules, so
@@ -15,6 +18,16 @@ func IsRemoteContext(context string) bool {
 	}
 	_, isGit, _ := dfgitutil.ParseGitRef(context) // what is wrong with it the frontend will say
 	return isGit
+}
+
+// WebContext is the source that the frontend makes of a context that is a URL of one file, for a source policy; false if it is anything
+// else, as a git repository.
+func WebContext(context string) (policy.Source, bool) {
+	_, isGit, _ := dfgitutil.ParseGitRef(context)
+	if isGit || !strings.HasPrefix(context, "http://") && !strings.HasPrefix(context, "https://") {
+		return policy.Source{}, false
+	}
+	return policy.Source{Identifier: context, Attrs: map[string]string{pb.AttrHTTPFilename: "context"}}, true
 }
 
 // IsArchive reports whether a file that begins with head is an archive by the frontend's rules: then a

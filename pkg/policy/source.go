@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/moby/buildkit/solver/pb"
@@ -46,8 +47,9 @@ func (e *DeniedError) Error() string {
 //
 // A nil *Sources allows everything. It is safe for concurrent use.
 type Sources struct {
-	file   string
-	engine *sourcepolicy.Engine
+	file    string
+	engine  *sourcepolicy.Engine
+	settled []string // identifiers
 }
 
 // version is that of the policies that the engine knows; files need not have it.
@@ -166,10 +168,19 @@ func checkUpdates(s *spb.Selector, u *spb.Update) error {
 	return nil
 }
 
+// Settled is the policy without what it says about some identifiers, of sources that it has decided about by other
+// names.
+func (s *Sources) Settled(identifiers ...string) *Sources {
+	if s == nil {
+		return nil
+	}
+	return &Sources{file: s.file, engine: s.engine, settled: append(slices.Clip(s.settled), identifiers...)}
+}
+
 // Decide gives what is to be used for a source: the source itself or what the policy replaces it by, which
 // may be of another kind. The error is a [*DeniedError] if the policy denies it.
 func (s *Sources) Decide(ctx context.Context, want Source) (Source, error) {
-	if s == nil {
+	if s == nil || slices.Contains(s.settled, want.Identifier) {
 		return want, nil
 	}
 	o := &pb.SourceOp{Identifier: want.Identifier, Attrs: maps.Clone(want.Attrs)}

@@ -187,3 +187,24 @@ func FuzzPolicy(f *testing.F) {
 		}
 	})
 }
+
+// What has been decided by another name is not asked about again.
+func TestSettled(t *testing.T) {
+	s, _, err := sources(t, `{"rules": [{"action": "DENY", "selector": {"identifier": "local://*"}}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	settled := s.Settled("local://context")
+	for identifier, allowed := range map[string]bool{"local://context": true, "local://dockerfile": false} {
+		if _, err := settled.Decide(t.Context(), Source{Identifier: identifier}); (err == nil) != allowed {
+			t.Errorf("%s: %v", identifier, err)
+		}
+	}
+	if _, err := s.Decide(t.Context(), Source{Identifier: "local://context"}); err == nil {
+		t.Error("the policy itself has changed")
+	}
+	var none *Sources
+	if none.Settled("local://context") != nil {
+		t.Error("no policy has become one")
+	}
+}

@@ -28,7 +28,7 @@ func (c *Client) pushing(ctx context.Context, repo name.Repository, use func(*re
 func (c *Client) newPusher(_ context.Context, auth authn.Authenticator) (*remote.Pusher, error) {
 	retry := c.opts.Retry.forAccess(c.opts.Push)
 	return remote.NewPusher(
-		remote.WithTransport(verifyPut{blobUploads{guarded{c.roundTripper(c.opts.Push, retry)}, retry, &sync.Map{}}}),
+		remote.WithTransport(verifyPut{blobUploads{guarded{c.roundTripper(c.opts.Push, retry)}, retry, &sync.Map{}}, retry.Attempts}),
 		remote.WithAuth(auth),
 		remote.WithUserAgent(c.opts.UserAgent),
 		remote.WithJobs(uploads),

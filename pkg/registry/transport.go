@@ -144,27 +144,32 @@ func refuseInwardRedirect(req *http.Request, via []*http.Request) error {
 }
 
 // verifyPut checks what a registry says it has stored against the manifest that was sent. One that it has not got as it was
-// sent, or that it says is malformed, which ours are not, is sent once more.
-type verifyPut struct{ inner http.RoundTripper }
+// sent is sent again until it has, as often as other requests are repeated: until then its tag names something that nobody
+// built. One that it says is malformed, which ours are not, is sent once more.
+type verifyPut struct {
+	inner    http.RoundTripper
+	attempts int
+}
 
 // RoundTrip implements http.RoundTripper.
 func (v verifyPut) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !isManifestPut(req) || req.GetBody == nil {
 		return v.inner.RoundTrip(req)
 	}
-	resp, err := v.put(req)
-	var damaged *digestError
-	switch {
-	case errors.As(err, &damaged):
-	case err == nil && resp.StatusCode == http.StatusBadRequest:
-		drain(resp)
-	default:
-		return resp, err
+	for attempt := 1; ; attempt++ {
+		resp, err := v.put(req)
+		var damaged *digestError
+		switch {
+		case errors.As(err, &damaged) && attempt < max(2, v.attempts):
+		case err == nil && resp.StatusCode == http.StatusBadRequest && attempt == 1:
+			drain(resp)
+		default:
+			return resp, err
+		}
+		if req, err = rewind(req); err != nil {
+			return nil, err
+		}
 	}
-	if req, err = rewind(req); err != nil {
-		return nil, err
-	}
-	return v.put(req)
 }
 
 func (v verifyPut) put(req *http.Request) (*http.Response, error) {

@@ -3,6 +3,7 @@ package registry_test
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -13,7 +14,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/slipway-build/slipway/internal/testbase/distribution"
@@ -246,4 +249,43 @@ func TestUploadsToDistribution(t *testing.T) {
 		}
 	}
 	t.Logf("faults: %v", proxy.Hits())
+}
+
+// A manifest that the registry has stored otherwise than it was sent, under its tag, is sent until it is right, and a push that
+// does not get there fails.
+func TestManifestThatArrivesDamaged(t *testing.T) {
+	for _, test := range []struct{ damages, puts int }{{1, 2}, {3, 4}, {1000, quick.Attempts}} {
+		s := serve(t)
+		image := imageWith(t, amd64, "x")
+		ref, err := name.ParseReference(s.host + "/x:1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		puts := 0
+		s.interceptWith(func(_ http.ResponseWriter, r *http.Request) bool {
+			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/1") {
+				if puts++; puts <= test.damages {
+					r.Body = io.NopCloser(io.MultiReader(strings.NewReader(" "), r.Body))
+				}
+			}
+			return false
+		})
+		err = newClient(t, registry.Options{}).Push(t.Context(), ref, image)
+		if puts != test.puts {
+			t.Errorf("%d damages: sent %d times, want %d", test.damages, puts, test.puts)
+		}
+		if puts <= test.damages {
+			if kind := kindOf(t, err); kind != registry.DigestMismatch {
+				t.Errorf("%d damages: kind %d, %v", test.damages, kind, err)
+			}
+			continue
+		}
+		stored, storedErr := remote.Get(ref)
+		if err := errors.Join(err, storedErr); err != nil {
+			t.Fatal(err)
+		}
+		if want, err := image.Digest(); err != nil || stored.Digest != want {
+			t.Errorf("%d damages: %s is stored, not %s, %v", test.damages, stored.Digest, want, err)
+		}
+	}
 }
