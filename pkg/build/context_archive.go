@@ -33,8 +33,10 @@ type contextArchive struct {
 	remote policy.Source
 	// perhaps says that it may also be something else, which the frontend understands.
 	perhaps bool
-	// modTime is how old it is by what gave it, known when it is open; zero if that says nothing.
+	// modTime is how old it is by what gave it, known when it is open; zero if that says nothing. counted says that what
+	// breaks off gives an error.
 	modTime time.Time
+	counted bool
 }
 
 // errNoArchive says that something that might have been an archive is none.
@@ -107,7 +109,7 @@ func webArchive(source policy.Source, from *download.Client) *contextArchive {
 		if err != nil {
 			return nil, err
 		}
-		a.modTime = s.ModTime
+		a.modTime, a.counted = s.ModTime, s.Counted
 		return s, nil
 	}
 	return a
@@ -182,7 +184,7 @@ func (s *session) readOnce(ctx context.Context, a *contextArchive) (read *op.Arc
 		err = checkArchive(in)
 	}
 	if err == nil {
-		read, err = op.ReadArchive(ctx, in, s.state, s.now)
+		read, err = op.ReadArchive(ctx, in, s.state, s.now, func() bool { return a.counted })
 	}
 	if broken = w.failure(); broken != nil {
 		err = &originError{broken}

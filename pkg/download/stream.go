@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/slipway-build/slipway/pkg/op"
@@ -16,6 +17,8 @@ type Stream struct {
 	io.ReadCloser
 	// ModTime is what the server says of its age; zero if it says nothing.
 	ModTime time.Time
+	// Counted says that the server tells where the file ends, so that one that breaks off gives an error.
+	Counted bool
 }
 
 // Open asks for a file and gives it as it comes, without keeping it. Errors, those of reading included, are
@@ -37,7 +40,8 @@ func (c *Client) Open(ctx context.Context, h *op.HTTP) (*Stream, error) {
 	if resp.StatusCode/100 != 2 {
 		return nil, errors.Join(sourceError(name, &statusError{resp.StatusCode, resp.Status}), resp.Body.Close())
 	}
-	return &Stream{&streamed{resp.Body, name}, newRecord(resp).modTime()}, nil
+	counted := resp.ContentLength >= 0 || resp.ProtoMajor > 1 || slices.Contains(resp.TransferEncoding, "chunked")
+	return &Stream{&streamed{resp.Body, name}, newRecord(resp).modTime(), counted}, nil
 }
 
 // streamed says of which source an error is.

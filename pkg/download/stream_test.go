@@ -40,7 +40,7 @@ func TestStream(t *testing.T) {
 	if last, err := io.ReadAll(stream); err != nil || string(last) != "tent" {
 		t.Errorf("got %q, %v", last, err)
 	}
-	if stream.ModTime.Unix() != 1746421505 || s.last().Header.Get("Authorization") != "Bearer t" {
+	if stream.ModTime.Unix() != 1746421505 || !stream.Counted || s.last().Header.Get("Authorization") != "Bearer t" {
 		t.Errorf("of %s, asked with %v", stream.ModTime, s.last().Header)
 	}
 	after, err := os.ReadDir(dir)

@@ -30,8 +30,9 @@ type Archive struct {
 
 // ReadArchive reads a tar, plain or compressed, to its end. The entries mean what they mean to ADD: names like those of
 // whiteouts are ordinary, and no link leads out. Contents are kept in the temporary area of dir as they come; nothing
-// is unpacked. Directories that the archive does not list are as old as now. What is not whole is an error.
-func ReadArchive(ctx context.Context, r io.Reader, dir *state.Dir, now time.Time) (_ *Archive, err error) {
+// is unpacked. Directories that the archive does not list are as old as now. What is not whole is an error; an archive that only lacks
+// its end is whole if vouched, asked when all has been read, says that all of it came. It may be nil.
+func ReadArchive(ctx context.Context, r io.Reader, dir *state.Dir, now time.Time, vouched func() bool) (_ *Archive, err error) {
 	z, _, err := compression.NewReader(r)
 	if err != nil {
 		return nil, err
@@ -42,7 +43,7 @@ func ReadArchive(ctx context.Context, r io.Reader, dir *state.Dir, now time.Time
 	}
 	d := newDraft(empty, now)
 	u := unpacker{jail: jail{d: d, root: d.root}, spool: &spool{dir: dir}}
-	err = u.unpack(ctx, newWholeTar(z))
+	err = u.unpack(ctx, newWholeTar(z, vouched))
 	if err == nil { // what a compressed stream ends with says whether all of it was right
 		_, err = io.Copy(io.Discard, z)
 	}

@@ -14,7 +14,7 @@ import (
 func readArchive(tb testing.TB, data []byte) *Archive {
 	tb.Helper()
 	env := testEnv(tb)
-	a, err := ReadArchive(tb.Context(), bytes.NewReader(data), env.State, env.Now)
+	a, err := ReadArchive(tb.Context(), bytes.NewReader(data), env.State, env.Now, nil)
 	must(tb, err)
 	return a
 }
@@ -121,7 +121,7 @@ func TestArchiveCutOff(t *testing.T) {
 		f 644 0:0 5 a A
 		f 644 0:0 5 b B`)
 	for n := range plain {
-		_, err := ReadArchive(t.Context(), bytes.NewReader(plain[:n]), testEnv(t).State, testNow)
+		_, err := ReadArchive(t.Context(), bytes.NewReader(plain[:n]), testEnv(t).State, testNow, nil)
 		// Of the two blocks of zeros at the end, many programs write only one.
 		if whole := n >= len(plain)-tarBlock; (err == nil) != whole && n%tarBlock == 0 {
 			t.Errorf("%d of %d bytes: error %v", n, len(plain), err)
@@ -130,15 +130,21 @@ func TestArchiveCutOff(t *testing.T) {
 			t.Errorf("%d of %d bytes are taken for all", n, len(plain))
 		}
 	}
+	for n, whole := range map[int]bool{4 * tarBlock: true, 2*tarBlock + 100: false} { // the second header begins at 2*tarBlock
+		_, err := ReadArchive(t.Context(), bytes.NewReader(plain[:n]), testEnv(t).State, testNow, func() bool { return true })
+		if (err == nil) != whole {
+			t.Errorf("%d of %d bytes that are said to be all: error %v", n, len(plain), err)
+		}
+	}
 	for name, data := range map[string][]byte{"text": []byte("just text"), "much text": []byte(strings.Repeat("text", 1000)), "nothing": nil, "compressed text": compressedText(t)} {
-		if _, err := ReadArchive(t.Context(), bytes.NewReader(data), testEnv(t).State, testNow); !errors.Is(err, ErrNoArchive) {
+		if _, err := ReadArchive(t.Context(), bytes.NewReader(data), testEnv(t).State, testNow, nil); !errors.Is(err, ErrNoArchive) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
 	if a := readArchive(t, make([]byte, 1024)); a.Len() != 0 {
 		t.Errorf("an empty archive has %d names", a.Len())
 	}
-	_, err := ReadArchive(t.Context(), io.MultiReader(bytes.NewReader(plain[:700]), brokenReader{}), testEnv(t).State, testNow)
+	_, err := ReadArchive(t.Context(), io.MultiReader(bytes.NewReader(plain[:700]), brokenReader{}), testEnv(t).State, testNow, nil)
 	if !errors.Is(err, errBroken) {
 		t.Errorf("error %v", err)
 	}
@@ -155,7 +161,7 @@ func FuzzArchive(f *testing.F) {
 	f.Add(compressedText(f))
 	env := testEnv(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		a, err := ReadArchive(t.Context(), bytes.NewReader(data), env.State, env.Now)
+		a, err := ReadArchive(t.Context(), bytes.NewReader(data), env.State, env.Now, nil)
 		if err != nil {
 			return
 		}
