@@ -34,6 +34,7 @@ type Client struct {
 	mirrorState
 
 	pushers sync.Map // *logins[*remote.Pusher] by name.Repository
+	loans   sync.Map // *logins[*loan] by lendKey
 
 	sessions memo.Memo[sessionKey, *session]
 	layouts  memo.Memo[string, source]

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"github.com/slipway-build/slipway/pkg/credentials"
 	"github.com/slipway-build/slipway/pkg/registry"
@@ -138,6 +139,25 @@ func uses(t *testing.T) map[string]func(ctx context.Context, c *registry.Client,
 			return repository(c, ref, func(r *registry.Repository) error {
 				raw, err := img.RawManifest()
 				return errors.Join(err, r.PutManifest(ctx, "3", raw))
+			})
+		},
+		"read by a library": func(ctx context.Context, c *registry.Client, ref string) error {
+			r, err := c.ParseReference(ref)
+			if err != nil {
+				return err
+			}
+			return c.Lend(ctx, r.Context(), false, func(opts []remote.Option) error { _, err := remote.Get(r, opts...); return err })
+		},
+		"write by a library": func(ctx context.Context, c *registry.Client, ref string) error {
+			r, err := c.ParseDestination(ref)
+			if err != nil {
+				return err
+			}
+			return c.Lend(ctx, r.Context(), true, func(opts []remote.Option) error {
+				if _, err := remote.Get(r, opts...); err != nil {
+					return err
+				}
+				return remote.Write(r.Context().Tag("4"), img, opts...)
 			})
 		},
 		"prune a cache": func(ctx context.Context, c *registry.Client, ref string) error {
