@@ -21,6 +21,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/policy"
 	"github.com/slipway-build/slipway/pkg/progress"
+	"github.com/slipway-build/slipway/pkg/provenance"
 	"github.com/slipway-build/slipway/pkg/registry"
 	"github.com/slipway-build/slipway/pkg/secret"
 	"github.com/slipway-build/slipway/pkg/solve"
@@ -74,21 +75,24 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 // session is one build.
 type session struct {
 	Options
-	now     time.Time
-	plan    *plan
-	git     *gitContext // the context, if it is one in Kaniko's form
-	outputs []target
-	state   *state.Dir
-	writer  *layer.Writer
-	display *progress.Display
-	client  *registry.Client
-	backend *lazyBackend
-	env     *op.Env
-	secrets *secret.Store
-	agents  *secret.Agents
-	solver  *solve.Solver // the frontend's own
-	meter   *progress.Meter
-	trace   *telemetry.Trace // nil if nobody wants it
+	now  time.Time
+	plan *plan
+	git  *gitContext // the context, if it is one in Kaniko's form
+	// contextFiles are archives from elsewhere that the context is.
+	contextFiles []provenance.File
+	outputs      []target
+	names        []string // references that the image gets
+	state        *state.Dir
+	writer       *layer.Writer
+	display      *progress.Display
+	client       *registry.Client
+	backend      *lazyBackend
+	env          *op.Env
+	secrets      *secret.Store
+	agents       *secret.Agents
+	solver       *solve.Solver // the frontend's own
+	meter        *progress.Meter
+	trace        *telemetry.Trace // nil if nobody wants it
 
 	cacheFrom, cacheTo []cache.Store
 	cache              *cache.Cache // nil without stores
@@ -331,7 +335,11 @@ func (s *session) make(ctx context.Context, graph *frontend.Result, further ...*
 		return nil, err
 	}
 	return s.export(ctx, func(ctx context.Context, o image.Options) (*image.Built, error) {
-		return s.assemble(ctx, o, graph, products)
+		b, err := s.assemble(ctx, o, graph, products)
+		if err != nil {
+			return nil, err
+		}
+		return s.attest(ctx, b, graph)
 	})
 }
 

@@ -203,7 +203,7 @@ func (s *source) remoteDockerfile(o *Options, tempDir func() (string, error)) er
 	return nil
 }
 
-// useArchive makes an archive the context, and gives the names that it has in source policies then. As in directories, a
+// useArchive makes an archive the context, and gives the names of the local sources that it becomes. As in directories, a
 // Dockerfile that is named is looked for in the whole archive first, and the usual one below ContextSubPath.
 func (s *source) useArchive(whole *op.Archive) (named []string, err error) {
 	context := whole
@@ -215,7 +215,7 @@ func (s *source) useArchive(whole *op.Archive) (named []string, err error) {
 	delete(s.extra, "context")
 	delete(s.extra, contextSubdir)
 	s.locals["context"] = context
-	named = []string{"local://context"}
+	named = []string{"context"}
 	if s.locals["dockerfile"] != nil {
 		return named, nil
 	}
@@ -232,7 +232,7 @@ func (s *source) useArchive(whole *op.Archive) (named []string, err error) {
 		return nil, fmt.Errorf("the archive has no file %s", name)
 	}
 	s.locals["dockerfile"], s.dockerfile = places[found], name
-	return append(named, "local://dockerfile"), nil
+	return append(named, "dockerfile"), nil
 }
 
 // fetchDockerfile fetches a Dockerfile that is given by its URL.

@@ -85,6 +85,8 @@ type Options struct {
 	// "network.host".
 	Allow []string
 
+	Attest AttestOptions
+
 	Registry registry.Options
 
 	ResultsDir                 string

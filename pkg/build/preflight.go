@@ -70,21 +70,5 @@ func (p *preflight) checkArchitecture(ctx context.Context, architecture string) 
 
 // vertices lists what a build has to do, each after what it needs.
 func vertices(r *frontend.Result, further ...*frontend.Result) []*op.Vertex {
-	var all []*op.Vertex
-	seen := map[*op.Vertex]bool{}
-	var visit func(v *op.Vertex)
-	visit = func(v *op.Vertex) {
-		if v == nil || seen[v] {
-			return
-		}
-		seen[v] = true
-		for _, i := range v.Inputs {
-			visit(i.Vertex)
-		}
-		all = append(all, v)
-	}
-	for _, root := range roots(r, further...) {
-		visit(root.Vertex)
-	}
-	return all
+	return op.Vertices(roots(r, further...)...)
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"slices"
 
 	imageref "github.com/distribution/reference"
 	bkprovenance "github.com/moby/buildkit/solver/llbsolver/provenance"
@@ -41,21 +42,27 @@ type Image struct {
 type File struct {
 	URL string
 	Sum layer.Sum
+	// Locals are the local sources that it is read as.
+	Locals []string
 }
 
-// capture collects what a build has used. A vertex is looked at once.
+// capture collects what a build has used.
 type capture struct {
 	sources Sources
-	seen    map[*op.Vertex]bool
-	into    *bkprovenance.Capture
+	// elsewhere are local sources that are among Facts.Files.
+	elsewhere []string
+	into      *bkprovenance.Capture
 }
 
 // collect is everything that the roots are made of, and what was looked at besides.
 func collect(ctx context.Context, f *Facts, s Sources) (*bkprovenance.Capture, error) {
-	c := &capture{sources: s, seen: map[*op.Vertex]bool{}, into: &bkprovenance.Capture{}}
-	for _, e := range f.Roots {
-		if err := c.vertex(ctx, e.Vertex); err != nil {
-			return nil, err
+	c := &capture{sources: s, into: &bkprovenance.Capture{}}
+	for _, file := range f.Files {
+		c.elsewhere = append(c.elsewhere, file.Locals...)
+	}
+	for _, v := range op.Vertices(f.Roots...) {
+		if err := c.op(ctx, v.Op); err != nil {
+			return nil, op.Locate(err, v.Locations)
 		}
 	}
 	for _, i := range f.Images {
@@ -77,30 +84,15 @@ func sha256(sum layer.Sum) digest.Digest {
 	return digest.NewDigestFromEncoded(digest.SHA256, hex.EncodeToString(sum[:]))
 }
 
-// vertex collects what a vertex stands for, and all that it is built upon.
-func (c *capture) vertex(ctx context.Context, v *op.Vertex) error {
-	if c.seen[v] {
-		return nil
-	}
-	c.seen[v] = true
-	if err := c.op(ctx, v.Op); err != nil {
-		return op.Locate(err, v.Locations)
-	}
-	for _, in := range v.Inputs {
-		if err := c.vertex(ctx, in.Vertex); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (c *capture) op(ctx context.Context, o op.Op) error {
 	switch o := o.(type) {
 	case *op.Image:
 		_, dgst, _ := cutDigest(o.Ref)
 		return c.image(Image{Ref: o.Ref, Digest: dgst, Platform: o.Platform, Local: o.Layout != ""})
 	case *op.Local:
-		c.into.AddLocal(bktypes.LocalSource{Name: o.Name})
+		if !slices.Contains(c.elsewhere, o.Name) {
+			c.into.AddLocal(bktypes.LocalSource{Name: o.Name})
+		}
 	case *op.HTTP:
 		d, err := c.sources.Download(ctx, o)
 		if err != nil {

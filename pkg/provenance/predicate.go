@@ -45,6 +45,8 @@ type Facts struct {
 	// VCSSource and VCSRevision are the repository and the commit that the context is of, as whoever asks for the build says.
 	VCSSource, VCSRevision string
 
+	// Env are further facts about where the build runs, which become internal parameters.
+	Env map[string]any
 	// Run is who asked for the build: names and values, such as the TaskRun.
 	Run map[string]string
 	// InvocationID identifies the build.
@@ -92,9 +94,14 @@ func New(ctx context.Context, f *Facts, o *Options, s Sources) (*Provenance, err
 		p.RunDetails.Builder.ID = *o.BuilderID
 	}
 	p.BuildDefinition.InternalParameters.DockerfileVersion = f.DockerfileVersion
+	env := bktypes.ProvenanceCustomEnv(maps.Clone(f.Env))
 	if len(f.Run) > 0 {
-		p.BuildDefinition.InternalParameters.ProvenanceCustomEnv = bktypes.ProvenanceCustomEnv{"run": f.Run}
+		if env == nil {
+			env = bktypes.ProvenanceCustomEnv{}
+		}
+		env[runKey] = f.Run
 	}
+	p.BuildDefinition.InternalParameters.ProvenanceCustomEnv = env
 	if o.Max {
 		err = addGraph(ctx, p, c, f)
 	} else {
@@ -159,6 +166,20 @@ func scrub(p *bktypes.ProvenancePredicateSLSA1) {
 	req.Secrets, req.SSH = nil, nil
 }
 
+// withoutCredentials takes them out of the URLs of sources. The steps are copies of our own.
+func withoutCredentials(steps []bktypes.BuildStep) {
+	for _, s := range steps {
+		source := s.Op.GetSource()
+		if source == nil {
+			continue
+		}
+		source.Identifier = op.RedactURL(source.GetIdentifier())
+		for k, v := range source.GetAttrs() {
+			source.Attrs[k] = op.RedactURL(v)
+		}
+	}
+}
+
 // addGraph adds what only mode "max" tells: the graph, the Dockerfile, and which layers are whose.
 func addGraph(ctx context.Context, p *bktypes.ProvenancePredicateSLSA1, c *bkprovenance.Capture, f *Facts) error {
 	if f.Definition == nil {
@@ -167,6 +188,12 @@ func addGraph(ctx context.Context, p *bktypes.ProvenancePredicateSLSA1, c *bkpro
 	steps, err := bkprovenance.AddBuildConfig(ctx, p, c, f.Definition.result(), false)
 	if err != nil {
 		return fmt.Errorf("provenance: build graph: %w", err)
+	}
+	withoutCredentials(p.BuildDefinition.InternalParameters.BuildConfig.Definition)
+	if source := p.RunDetails.Metadata.BuildKitMetadata.Source; source != nil {
+		for _, info := range source.Infos {
+			withoutCredentials(info.Definition)
+		}
 	}
 	layers := map[string][][]ocispec.Descriptor{}
 	for v, blobs := range f.Layers {
