@@ -109,7 +109,7 @@ func (s *session) facts(ctx context.Context, img *image.Image, i int, graph *fro
 		f.InvocationID = rand.Text()
 	}
 	for _, file := range s.contextFiles {
-		f.Args["context"] = op.RedactURL(file.URL)
+		f.Args["context"] = file.URL
 	}
 	if p.Root != nil {
 		f.Roots = append(slices.Clip(f.Roots), *p.Root)

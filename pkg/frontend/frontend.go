@@ -197,7 +197,12 @@ func newResult(res *gateway.Result) (*Result, error) {
 	if err := json.Unmarshal(raw, &list); err != nil {
 		return nil, fmt.Errorf("platforms of the frontend's result: %w", err)
 	}
+	seen := map[string]bool{} // a platform may be asked for twice
 	for _, p := range list.Platforms {
+		if seen[p.ID] {
+			continue
+		}
+		seen[p.ID] = true
 		r, err := platformResult(res, p)
 		if err != nil {
 			return nil, fmt.Errorf("result for %s: %w", p.ID, err)

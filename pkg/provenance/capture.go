@@ -71,7 +71,7 @@ func collect(ctx context.Context, f *Facts, s Sources) (*bkprovenance.Capture, e
 		}
 	}
 	for _, file := range f.Files {
-		c.into.AddHTTP(bktypes.HTTPSource{URL: op.RedactURL(file.URL), Digest: sha256(file.Sum)})
+		c.into.AddHTTP(bktypes.HTTPSource{URL: redact(file.URL), Digest: sha256(file.Sum)})
 	}
 	if err := c.into.OptimizeImageSources(); err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func (c *capture) op(ctx context.Context, o op.Op) error {
 		if err != nil {
 			return err
 		}
-		c.into.AddHTTP(bktypes.HTTPSource{URL: op.RedactURL(o.URL), Digest: sha256(d.Sum)})
+		c.into.AddHTTP(bktypes.HTTPSource{URL: redact(o.URL), Digest: sha256(d.Sum)})
 		c.secrets(o.AuthHeaderSecret)
 	case *op.Git:
 		return c.git(ctx, o)
@@ -151,7 +151,7 @@ func (c *capture) git(ctx context.Context, g *op.Git) error {
 	if hash == "" {
 		hash = commit.Hash
 	}
-	url := op.RedactURL(g.URL)
+	url := redact(g.URL)
 	if g.Ref != "" {
 		url += "#" + g.Ref
 	}

@@ -14,6 +14,7 @@ import (
 	slsa1 "github.com/in-toto/in-toto-golang/in_toto/slsa_provenance/v1"
 	bkprovenance "github.com/moby/buildkit/solver/llbsolver/provenance"
 	bktypes "github.com/moby/buildkit/solver/llbsolver/provenance/types"
+	"github.com/moby/buildkit/util/urlutil"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -133,7 +134,7 @@ func encode(p *bktypes.ProvenancePredicateSLSA1, o *Options) (*Provenance, error
 func requestArgs(f *Facts) map[string]string {
 	args := bkprovenance.FilterArgs(f.Args)
 	for k, v := range args {
-		if strings.HasPrefix(k, "context:") {
+		if k == "context" || strings.HasPrefix(k, "context:") {
 			args[k] = redact(v)
 		}
 	}
@@ -145,12 +146,16 @@ func requestArgs(f *Facts) map[string]string {
 	return args
 }
 
-// redact leaves out of a URL its credentials and what it is signed with.
+// redact leaves out of a URL its credentials, as BuildKit does, and its query, which can be one.
 func redact(address string) string {
-	if u, err := url.Parse(address); err != nil || u.Host == "" {
+	u, err := url.Parse(urlutil.RedactCredentials(address))
+	if err != nil || u.Host == "" {
 		return address
 	}
-	return op.RedactURL(address)
+	if u.RawQuery != "" {
+		u.RawQuery = "xxxxx"
+	}
+	return u.String()
 }
 
 // scrub leaves out what mode "min" does not tell, as BuildKit does.
@@ -173,9 +178,9 @@ func withoutCredentials(steps []bktypes.BuildStep) {
 		if source == nil {
 			continue
 		}
-		source.Identifier = op.RedactURL(source.GetIdentifier())
+		source.Identifier = redact(source.GetIdentifier())
 		for k, v := range source.GetAttrs() {
-			source.Attrs[k] = op.RedactURL(v)
+			source.Attrs[k] = redact(v)
 		}
 	}
 }
