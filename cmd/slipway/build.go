@@ -98,6 +98,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		IgnorePaths:    c.StringSlice("ignore-path"),
 		SingleLayer:    c.Bool("single-snapshot"),
 		ImageFormat:    c.String("image-format"),
+		Hermetic:       c.Bool("hermetic"),
 		Attest:         attestOptions(c, os.Environ()),
 		Notices:        kanikoNotices(c),
 		ProgressTo:     c.App.ErrWriter,

@@ -102,14 +102,16 @@ func (s *session) facts(ctx context.Context, img *image.Image, i int, graph *fro
 			OSVersion: p.Platform.OSVersion, OSFeatures: p.Platform.OSFeatures,
 		}),
 		VCSSource: s.Attest.VCSSource, VCSRevision: s.Attest.VCSRevision,
-		Env: s.plan.env, Run: s.Attest.Run, InvocationID: s.Attest.InvocationID, DockerfileVersion: graph.Used.Version,
+		Env: s.plan.env, Hermetic: s.Hermetic, Run: s.Attest.Run, InvocationID: s.Attest.InvocationID, DockerfileVersion: graph.Used.Version,
 		Started: s.now, Finished: time.Now().UTC(),
 	}
 	if f.InvocationID == "" {
 		f.InvocationID = rand.Text()
 	}
 	for _, file := range s.contextFiles {
-		f.Args["context"] = file.URL
+		if slices.Contains(file.Locals, "context") {
+			f.Args["context"] = file.URL
+		}
 	}
 	if p.Root != nil {
 		f.Roots = append(slices.Clip(f.Roots), *p.Root)

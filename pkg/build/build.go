@@ -75,9 +75,10 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 // session is one build.
 type session struct {
 	Options
-	now  time.Time
-	plan *plan
-	git  *gitContext // the context, if it is one in Kaniko's form
+	now     time.Time
+	plan    *plan
+	git     *gitContext     // the context, if it is one in Kaniko's form
+	sources *policy.Sources // nil allows everything
 	// contextFiles are archives from elsewhere that the context is.
 	contextFiles []provenance.File
 	outputs      []target
@@ -177,6 +178,9 @@ func (s *session) openInputs(ctx context.Context) error {
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
+	if s.sources, err = s.sourcePolicy(); err != nil {
+		return &UsageError{err}
+	}
 	if err := s.fetchDockerfile(ctx); err != nil {
 		return err
 	}
@@ -192,6 +196,19 @@ func (s *session) openInputs(ctx context.Context) error {
 	return s.pinLayouts(ctx)
 }
 
+// sourcePolicy is what says which sources may be used.
+func (s *session) sourcePolicy() (sources *policy.Sources, err error) {
+	if s.SourcePolicyFile != "" {
+		if sources, err = policy.LoadSources(s.SourcePolicyFile); err != nil {
+			return nil, err
+		}
+	}
+	if s.Hermetic {
+		sources = sources.Hermetic()
+	}
+	return sources, nil
+}
+
 // openSources finds context and Dockerfile, and what the frontend has to know of them.
 func (s *session) openSources() (*source, error) {
 	from, err := s.source(s.contextKind(), func() (string, error) { return s.state.TempDir("context-") })
@@ -202,11 +219,7 @@ func (s *session) openSources() (*source, error) {
 		return nil, err
 	}
 	s.plan.frontend.Contexts = s.plan.contexts
-	if s.SourcePolicyFile != "" {
-		if s.plan.frontend.Sources, err = policy.LoadSources(s.SourcePolicyFile); err != nil {
-			return nil, err
-		}
-	}
+	s.plan.frontend.Sources = s.sources
 	if s.git != nil {
 		from.extra["context"] = s.git.address
 	}
@@ -222,6 +235,7 @@ func (s *session) startSolver(ctx context.Context) {
 	s.env = &op.Env{
 		Images: s.client, Downloads: s.downloads(), Repositories: s.repositories(), Locals: s.plan.locals,
 		Secrets: s.secrets, Agents: s.agents.Sockets, State: s.state, Fresh: &op.FreshCaches{}, Now: s.now,
+		Hermetic:      s.Hermetic,
 		AllowInsecure: slices.Contains(s.Allow, allowInsecure),
 		// Who asks for it on the command line allows it, as with docker buildx.
 		AllowHostNetwork: slices.Contains(s.Allow, hostNetwork) || s.Network == "host",

@@ -15,6 +15,8 @@ import (
 	"github.com/slipway-build/slipway/pkg/bucket"
 	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/policy"
+	"github.com/slipway-build/slipway/pkg/provenance"
 )
 
 // contextKind is where the build context comes from.
@@ -240,10 +242,15 @@ func (s *session) fetchDockerfile(ctx context.Context) error {
 	if !strings.HasPrefix(s.Dockerfile, "https://") && !strings.HasPrefix(s.Dockerfile, "http://") {
 		return nil
 	}
-	d, err := s.downloads().Download(ctx, &op.HTTP{URL: s.Dockerfile})
+	h, err := s.allowed(ctx, s.Dockerfile)
 	if err != nil {
 		return fmt.Errorf("dockerfile: %w", err)
 	}
+	d, err := s.downloads().Download(ctx, h)
+	if err != nil {
+		return fmt.Errorf("dockerfile: %w", err)
+	}
+	s.contextFiles = append(s.contextFiles, provenance.File{URL: h.URL, Sum: d.Sum, Locals: []string{"dockerfile"}})
 	content, err := d.Content.Open(ctx)
 	if err != nil {
 		return fmt.Errorf("dockerfile: %w", err)
@@ -254,4 +261,13 @@ func (s *session) fetchDockerfile(ctx context.Context) error {
 	}
 	s.Dockerfile = filepath.Join(dir, name)
 	return nil
+}
+
+// allowed is the download of a URL that the frontend does not ask for, as the source policy allows it.
+func (s *session) allowed(ctx context.Context, address string) (*op.HTTP, error) {
+	got, err := s.sources.Decide(ctx, policy.Source{Identifier: address})
+	if err != nil {
+		return nil, err
+	}
+	return frontend.HTTP(got)
 }

@@ -35,22 +35,22 @@ func (p *preflight) check(ctx context.Context, e *op.Exec) error {
 	if err := e.Permitted(p.env); err != nil {
 		return err
 	}
-	if limits := e.Limits(); limits != nil {
-		if err := p.checkLimits(limits); err != nil {
+	if demands := e.Demands(); demands != nil {
+		if err := p.checkDemands(demands); err != nil {
 			return err
 		}
 	}
 	return p.checkArchitecture(ctx, e.Platform.Architecture)
 }
 
-// checkLimits asks the backend whether it can set them.
-func (p *preflight) checkLimits(limits *isolation.Process) error {
+// checkDemands asks the backend whether it can meet them.
+func (p *preflight) checkDemands(demands *isolation.Process) error {
 	b, err := p.backend.get(nil)
 	if err != nil {
 		return err
 	}
 	if c, ok := b.(isolation.Checker); ok {
-		return c.Check(limits)
+		return c.Check(demands)
 	}
 	return nil
 }

@@ -13,9 +13,12 @@ import (
 // runKey is the internal parameter with Facts.Run.
 const runKey = "run"
 
+// hermeticKey is the internal parameter with Facts.Hermetic. BuildKit's own says less: it is never set for a context that is a directory.
+const hermeticKey = "hermetic"
+
 // reserved are internal parameters that have their meaning.
 func reserved() []string {
-	return []string{runKey, "buildConfig", "builderPlatform", "targetPlatform", "dockerfileVersion"}
+	return []string{runKey, hermeticKey, "buildConfig", "builderPlatform", "targetPlatform", "dockerfileVersion"}
 }
 
 // ReadEnv reads the JSON objects in the files "*.json" of a directory, which can be a mounted ConfigMap, and joins them. As with

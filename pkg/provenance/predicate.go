@@ -48,6 +48,8 @@ type Facts struct {
 
 	// Env are further facts about where the build runs, which become internal parameters.
 	Env map[string]any
+	// Hermetic says that the build had no network, and only pinned sources.
+	Hermetic bool
 	// Run is who asked for the build: names and values, such as the TaskRun.
 	Run map[string]string
 	// InvocationID identifies the build.
@@ -95,12 +97,13 @@ func New(ctx context.Context, f *Facts, o *Options, s Sources) (*Provenance, err
 		p.RunDetails.Builder.ID = *o.BuilderID
 	}
 	p.BuildDefinition.InternalParameters.DockerfileVersion = f.DockerfileVersion
-	env := bktypes.ProvenanceCustomEnv(maps.Clone(f.Env))
+	env := bktypes.ProvenanceCustomEnv{}
+	maps.Copy(env, f.Env)
 	if len(f.Run) > 0 {
-		if env == nil {
-			env = bktypes.ProvenanceCustomEnv{}
-		}
 		env[runKey] = f.Run
+	}
+	if f.Hermetic {
+		env[hermeticKey] = true
 	}
 	p.BuildDefinition.InternalParameters.ProvenanceCustomEnv = env
 	if o.Max {
