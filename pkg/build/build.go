@@ -38,6 +38,9 @@ type Result struct {
 	// Pushed are the references that name the image in their registries now, as the
 	// user wrote them.
 	Pushed []string
+
+	base  *op.Image // that the image is built upon, nil for none
+	bases []string  // all images that were used
 }
 
 // UsageError is an error in the options, found before anything was done.
@@ -321,6 +324,7 @@ func (s *session) run(ctx context.Context) (_ *Result, err error) {
 		return nil, err
 	}
 	res.Digest = res.Image.Digest().String()
+	res.base, res.bases = usedImages(graph, further...)
 	if err := s.writeResults(ctx, res); err != nil {
 		return nil, err
 	}
