@@ -90,6 +90,9 @@ func (s *Sigstore) Requests(service string) int {
 	return s.seen[service]
 }
 
+// ServeRekor serves a request to the log, for what Before has done something with.
+func (s *Sigstore) ServeRekor(w http.ResponseWriter, r *http.Request) { s.rekor.ServeHTTP(w, r) }
+
 // Entries says how many entries the log has.
 func (s *Sigstore) Entries() int { return s.rekor.size() }
 
