@@ -29,12 +29,12 @@ import (
 )
 
 // registries are the kinds of registries: with the API for referrers, and without.
-func registries(t *testing.T) map[string]string {
+func registries(t testing.TB) map[string]string {
 	t.Helper()
 	return map[string]string{"referrers API": withReferrers(t), "docker-registry": distribution.Serve(t).Host}
 }
 
-func withReferrers(t *testing.T) string {
+func withReferrers(t testing.TB) string {
 	t.Helper()
 	server := httptest.NewServer(memory.New(memory.WithReferrersSupport(true), memory.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(server.Close)
@@ -42,7 +42,7 @@ func withReferrers(t *testing.T) string {
 }
 
 // image pushes an image, and gives its digest.
-func image(t *testing.T, repository string) name.Digest {
+func image(t testing.TB, repository string) name.Digest {
 	t.Helper()
 	repo, err := name.NewRepository(repository)
 	check(t, err)
@@ -56,7 +56,7 @@ func image(t *testing.T, repository string) name.Digest {
 }
 
 // client is one that tries everything but twice, and soon.
-func client(t *testing.T) *registry.Client {
+func client(t testing.TB) *registry.Client {
 	t.Helper()
 	c, err := registry.New(t.Context(), registry.Options{UserAgent: "test", Retry: registry.Retry{Attempts: 2, Base: time.Millisecond}})
 	check(t, err)
@@ -64,7 +64,7 @@ func client(t *testing.T) *registry.Client {
 }
 
 // signer is one that must be had.
-func signer(t *testing.T, o sign.Options) *sign.Signer {
+func signer(t testing.TB, o sign.Options) *sign.Signer {
 	t.Helper()
 	s, err := sign.New(t.Context(), o, client(t))
 	check(t, err)
@@ -74,7 +74,7 @@ func signer(t *testing.T, o sign.Options) *sign.Signer {
 const password = "correct horse"
 
 // keyPair makes a directory with a key, as a mounted Secret is one, and the verifier for it.
-func keyPair(t *testing.T) (dir string, public signature.Verifier) {
+func keyPair(t testing.TB) (dir string, public signature.Verifier) {
 	t.Helper()
 	pair, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return []byte(password), nil })
 	check(t, err)
@@ -98,7 +98,7 @@ func byKey(public signature.Verifier) *cosign.CheckOpts {
 }
 
 // byIdentity are the demands of "cosign verify --certificate-identity … --trusted-root … --offline".
-func byIdentity(t *testing.T, s *sigstore.Sigstore) *cosign.CheckOpts {
+func byIdentity(t testing.TB, s *sigstore.Sigstore) *cosign.CheckOpts {
 	t.Helper()
 	return &cosign.CheckOpts{
 		TrustedMaterial: s.TrustedRoot(t), Offline: true, IgnoreSCT: true, // there is no certificate transparency log
@@ -136,7 +136,7 @@ func statement(ref name.Digest, text string) []byte {
 }
 
 // tokenFile is a file with an identity token.
-func tokenFile(t *testing.T, token string) string {
+func tokenFile(t testing.TB, token string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "oidc-token")
 	check(t, os.WriteFile(file, []byte(token+"\n"), 0o600))
@@ -144,7 +144,7 @@ func tokenFile(t *testing.T, token string) string {
 }
 
 // keyless are the options for signing with a service account's token.
-func keyless(t *testing.T, s *sigstore.Sigstore) sign.Options {
+func keyless(t testing.TB, s *sigstore.Sigstore) sign.Options {
 	t.Helper()
 	return sign.Options{
 		Method: sign.Keyless, FulcioURL: s.FulcioURL, RekorURL: s.RekorURL,
@@ -152,7 +152,7 @@ func keyless(t *testing.T, s *sigstore.Sigstore) sign.Options {
 	}
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
