@@ -19,7 +19,7 @@ func signCommand() *cli.Command {
 		Name:         "sign",
 		Usage:        "sign images that registries have, as cosign does",
 		ArgsUsage:    "IMAGE...",
-		Flags:        withLists(recursiveFlag(true, "sign the images in an index, too"), signFlags(), registryFlags(), pushFlags()),
+		Flags:        withLists([]cli.Flag{recursiveFlag(true, "sign the images in an index, too")}, signFlags(), registryFlags(), []cli.Flag{pushRetryFlag("Registries")}),
 		OnUsageError: asUsageError,
 		Action:       runSign,
 	}
@@ -34,14 +34,15 @@ func attestCommand() *cli.Command {
 		Flags: withLists([]cli.Flag{
 			&cli.StringFlag{Category: category, Name: "predicate", Usage: "`FILE` with what is stated; - for standard input"},
 			&cli.StringFlag{Category: category, Name: "type", Value: "custom", Usage: "of the predicate: custom, slsaprovenance, slsaprovenance1, spdx, spdxjson, cyclonedx, link, vuln, openvex or a URI"},
-		}, recursiveFlag(false, "state it about each image in an index, too"), signFlags(), registryFlags(), pushFlags()),
+			recursiveFlag(false, "state it about each image in an index, too"),
+		}, signFlags(), registryFlags(), []cli.Flag{pushRetryFlag("Registries")}),
 		OnUsageError: asUsageError,
 		Action:       runAttest,
 	}
 }
 
-func recursiveFlag(value bool, usage string) []cli.Flag {
-	return []cli.Flag{&cli.BoolFlag{Name: "recursive", Value: value, Usage: usage}}
+func recursiveFlag(value bool, usage string) cli.Flag {
+	return &cli.BoolFlag{Name: "recursive", Value: value, Usage: usage}
 }
 
 func runSign(c *cli.Context) error {

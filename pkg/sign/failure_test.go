@@ -145,6 +145,9 @@ func TestServiceFailures(t *testing.T) {
 		"Rekor refuses":            {sigstore.Rekor, answers(400), "400 Bad Request", false, 1},
 		"Rekor redirects":          {sigstore.Rekor, answers(307), "307", false, 1},
 		"TSA is busy":              {sigstore.TSA, answers(429), "the timestamp authority (", true, 2},
+		"Fulcio is something else": {sigstore.Fulcio, answers(200), `Fulcio (`, false, 1},
+		"Rekor is something else":  {sigstore.Rekor, answers(201), `Rekor (`, false, 1},
+		"TSA is something else":    {sigstore.TSA, answers(200), "the timestamp authority (", false, 1},
 		"TSA refuses":              {sigstore.TSA, answers(403), "403 Forbidden", false, 1},
 	} {
 		for _, format := range formats() {

@@ -66,12 +66,13 @@ func (i *identity) credential(ctx context.Context) (*credential, error) {
 func (i *identity) certify(ctx context.Context, pair *sign.EphemeralKeypair, token string) (*credential, time.Time, error) {
 	c := &credential{keypair: pair}
 	transport := newService(ctx, i.client, "Fulcio", i.fulcio)
+	transport.mediaType = jsonType
 	var chainErr error
 	transport.answered = func(body []byte) { c.chain, chainErr = chainAbove(body) } // the library gives the leaf only
 	authority := sign.NewFulcio(&sign.FulcioOptions{BaseURL: i.fulcio, Timeout: serviceTimeout, Transport: transport})
 	leaf, err := authority.GetCertificate(ctx, pair, &sign.CertificateProviderOptions{IDToken: token})
 	if err = errors.Join(err, chainErr); err != nil {
-		return nil, time.Time{}, plain(ctx, err)
+		return nil, time.Time{}, plain(ctx, fmt.Errorf("Fulcio (%s): %w", i.fulcio, err))
 	}
 	cert, err := x509.ParseCertificate(leaf)
 	if err != nil {

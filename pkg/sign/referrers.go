@@ -25,6 +25,9 @@ const (
 	emptyType  = "application/vnd.oci.empty.v1+json"
 )
 
+// predicateAnnotation says what a bundle is about.
+const predicateAnnotation = "dev.sigstore.bundle.predicateType"
+
 // referrers is the store of bundles: each one is a manifest that refers to the image.
 type referrers struct{ *lender }
 
@@ -47,6 +50,9 @@ func (r *referrers) has(ctx context.Context, subject name.Digest, c claim) (foun
 		for _, d := range list.Manifests {
 			// Some registries give the type of the config.
 			if !strings.HasPrefix(d.ArtifactType, "application/vnd.dev.sigstore.bundle") && d.ArtifactType != emptyType && d.ArtifactType != "" {
+				continue
+			}
+			if kind := d.Annotations[predicateAnnotation]; kind != "" && kind != c.predicateType {
 				continue
 			}
 			b, err := ociremote.Bundle(subject.Context().Digest(d.Digest.String()), ociremote.WithRemoteOptions(opts...))
@@ -97,9 +103,9 @@ func (r *referrers) add(ctx context.Context, subject name.Digest, s *signed) err
 			ArtifactType:  bundleType,
 			Subject:       &v1.Descriptor{MediaType: about.MediaType, Digest: about.Digest, Size: about.Size},
 			Annotations: map[string]string{
-				"org.opencontainers.image.created":  time.Now().UTC().Format(time.RFC3339),
-				"dev.sigstore.bundle.content":       "dsse-envelope",
-				"dev.sigstore.bundle.predicateType": s.predicateType,
+				"org.opencontainers.image.created": time.Now().UTC().Format(time.RFC3339),
+				"dev.sigstore.bundle.content":      "dsse-envelope",
+				predicateAnnotation:                s.predicateType,
 			},
 		}
 		if m.Config, err = upload(subject.Repository, []byte("{}"), emptyType, opts); err != nil {

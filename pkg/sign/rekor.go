@@ -35,10 +35,10 @@ func newRekor(ctx context.Context, c *registry.Client, address string) *rekor {
 		u.Path = client.DefaultBasePath
 	}
 	transport := newService(ctx, c, "Rekor", address)
-	transport.accept = http.StatusConflict
+	transport.accept, transport.mediaType = http.StatusConflict, jsonType
 	way := openapi.NewWithClient(u.Host, u.Path, []string{u.Scheme}, transport.httpClient())
-	way.Consumers = map[string]runtime.Consumer{"application/json": runtime.JSONConsumer()}
-	way.Producers = map[string]runtime.Producer{"application/json": runtime.JSONProducer()}
+	way.Consumers = map[string]runtime.Consumer{jsonType: runtime.JSONConsumer()}
+	way.Producers = map[string]runtime.Producer{jsonType: runtime.JSONProducer()}
 	way.SetDebug(false) // whatever $DEBUG says
 	return &rekor{entries.New(way, strfmt.NewFormats())}
 }

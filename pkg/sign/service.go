@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"strings"
 	"time"
@@ -41,6 +42,9 @@ func (e *ServiceError) Temporary() bool { return e.Passing }
 // serviceTimeout bounds a request to a service, repetitions included.
 const serviceTimeout = time.Minute
 
+// jsonType is the media type of most answers.
+const jsonType = "application/json"
+
 // answerLimit is the most that a service may answer, in bytes.
 const answerLimit = 4 << 20
 
@@ -53,6 +57,8 @@ type service struct {
 	ctx context.Context
 	// accept is a status beside 2xx that the caller understands.
 	accept int
+	// mediaType is that of an answer that can be used; "" takes any.
+	mediaType string
 	// answered gets each answer that can be used; nil for nobody.
 	answered func(body []byte)
 }
@@ -84,6 +90,9 @@ func (s *service) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, s.failure(errors.New("its answer is too long"), false)
 	case resp.StatusCode/100 != 2 && resp.StatusCode != s.accept:
 		return nil, s.failure(fmt.Errorf("it answered %q%s", resp.Status, said(body, req)), registry.PassingStatus(resp.StatusCode))
+	}
+	if kind, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type")); s.mediaType != "" && (err != nil || kind != s.mediaType) {
+		return nil, s.failure(fmt.Errorf("it answered with %q instead of %s, as something else does that has this address", kind, s.mediaType), false)
 	}
 	if s.answered != nil {
 		s.answered(body)

@@ -122,6 +122,7 @@ func (s *services) timestampAuthorities(ctx context.Context) []*sign.TimestampAu
 	var all []*sign.TimestampAuthority
 	for _, url := range s.tsa {
 		transport := newService(ctx, s.client, "the timestamp authority", url)
+		transport.mediaType = "application/timestamp-reply"
 		all = append(all, sign.NewTimestampAuthority(&sign.TimestampAuthorityOptions{URL: url, Timeout: serviceTimeout, Transport: transport}))
 	}
 	return all

@@ -2,6 +2,8 @@ package sign
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/sigstore/cosign/v2/pkg/types"
 	protobundle "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -67,6 +70,11 @@ type claim struct {
 }
 
 func (c claim) isStatement() bool { return c.predicateType != "" }
+
+func (c claim) digest() v1.Hash {
+	sum := sha256.Sum256(c.payload)
+	return v1.Hash{Algorithm: "sha256", Hex: hex.EncodeToString(sum[:])}
+}
 
 func (c claim) content() sign.Content {
 	if c.isStatement() {

@@ -90,13 +90,20 @@ func (t *tags) same(s oci.Signature, c claim) (bool, error) {
 		len(t.services.tsa) > 0 && annotations[static.RFC3161TimestampAnnotationKey] == "" {
 		return false, nil
 	}
+	if !c.isStatement() {
+		digest, err := s.Digest()
+		if err != nil {
+			return false, err
+		}
+		raw, err := base64.StdEncoding.DecodeString(annotations[static.SignatureAnnotationKey])
+		return err == nil && digest == c.digest() && t.signs(raw, c.payload), nil
+	}
+	if kind := annotations["predicateType"]; kind != "" && kind != c.predicateType {
+		return false, nil // it may be long: it is not fetched
+	}
 	stored, err := s.Payload()
 	if err != nil {
 		return false, err
-	}
-	if !c.isStatement() {
-		raw, err := base64.StdEncoding.DecodeString(annotations[static.SignatureAnnotationKey])
-		return err == nil && bytes.Equal(stored, c.payload) && t.signs(raw, stored), nil
 	}
 	var e protodsse.Envelope
 	if json.Unmarshal(stored, &e) != nil || !bytes.Equal(e.GetPayload(), c.payload) || e.GetPayloadType() != types.IntotoPayloadType {
