@@ -165,9 +165,13 @@ func pullFlags() []cli.Flag {
 func pushFlags() []cli.Flag {
 	const category = "Registries"
 	return []cli.Flag{
-		&cli.IntFlag{Category: category, Name: "push-retry", Usage: fewRetries},
+		pushRetryFlag(category),
 		&cli.BoolFlag{Category: category, Name: "push-ignore-immutable-tag-errors", Usage: "leave a tag that exists and that the registry does not let be changed as it is"},
 	}
+}
+
+func pushRetryFlag(category string) cli.Flag {
+	return &cli.IntFlag{Category: category, Name: "push-retry", Usage: fewRetries}
 }
 
 const fewRetries = "repeat failed requests `N` times; fewer than 4 mean 4"
