@@ -27,6 +27,14 @@ func signFlags() []cli.Flag {
 	}
 }
 
+// signMethod is how a build signs if --sign does not say it: with a key, if one is given.
+func signMethod(c *cli.Context) sign.Method {
+	if c.String("sign-key") != "" {
+		return sign.Key
+	}
+	return sign.None
+}
+
 // signOptions turns those flags into options. otherwise is the method where --sign is not given.
 func signOptions(c *cli.Context, otherwise sign.Method) (sign.Options, error) {
 	o := sign.Options{

@@ -27,6 +27,8 @@ type AttestOptions struct {
 	// Kinds, SBOM and Provenance are the flags --attest, --sbom and --provenance.
 	Kinds            []string
 	SBOM, Provenance string
+	// Storage is where attestations go: "index" (also if it is ""), "cosign" or "both".
+	Storage string
 	// VCSSource and VCSRevision are the repository and the commit of a context that is a directory.
 	VCSSource, VCSRevision string
 	// Run is who asks for the build, by names such as "taskRun"; InvocationID identifies it, "" for a random one.
@@ -53,7 +55,11 @@ func (s *session) attest(ctx context.Context, b *image.Built, graph *frontend.Re
 				}
 			}
 		}
-		attested, err = b.Attest(all)
+		if s.plan.storage.index() {
+			attested, err = b.Attest(all)
+		} else {
+			attested, err = b.Describe(all)
+		}
 		return err
 	})
 	return attested, err

@@ -24,6 +24,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/provenance"
 	"github.com/slipway-build/slipway/pkg/registry"
 	"github.com/slipway-build/slipway/pkg/secret"
+	"github.com/slipway-build/slipway/pkg/sign"
 	"github.com/slipway-build/slipway/pkg/solve"
 	"github.com/slipway-build/slipway/pkg/state"
 	"github.com/slipway-build/slipway/pkg/telemetry"
@@ -95,6 +96,7 @@ type session struct {
 	secrets      *secret.Store
 	agents       *secret.Agents
 	solver       *solve.Solver // the frontend's own
+	signer       *sign.Signer  // nil if nothing is signed
 	meter        *progress.Meter
 	trace        *telemetry.Trace // nil if nobody wants it
 
@@ -122,6 +124,9 @@ func (s *session) open(ctx context.Context) error {
 	}
 	if s.outputs, err = s.targets(configs); err != nil {
 		return &UsageError{err}
+	}
+	if err := s.openSigner(ctx); err != nil {
+		return err
 	}
 	if err := s.probeResults(); err != nil {
 		return err

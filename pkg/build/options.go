@@ -14,6 +14,7 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/registry"
 	"github.com/slipway-build/slipway/pkg/secret"
+	"github.com/slipway-build/slipway/pkg/sign"
 )
 
 // Options say what to build and where it goes. The strings are those of the command line flags
@@ -88,6 +89,8 @@ type Options struct {
 	Allow []string
 
 	Attest AttestOptions
+	// Sign says how pushed images are signed; with the zero value they are not.
+	Sign sign.Options
 
 	Registry registry.Options
 

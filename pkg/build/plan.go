@@ -25,6 +25,7 @@ type plan struct {
 	image    image.Options
 	results  results.Files
 	attest   *attest.Options
+	storage  storage
 	env      map[string]any // of where the build runs, for the provenance
 	notices  []string       // for the user, of what is done otherwise than asked for
 
@@ -124,7 +125,10 @@ func (p *plan) setFormat(o *Options) error {
 // setAttest reads what is to be told about the image. The frontend makes no attestations, but for what a scanner finds.
 func (p *plan) setAttest(o *Options) (err error) {
 	p.attest, err = attest.ParseOptions(o.Attest.Kinds, o.Attest.SBOM, o.Attest.Provenance, o.BuildArgs)
-	if err == nil && !p.attest.None() && p.image.Docker {
+	if err == nil {
+		p.storage, err = parseStorage(o)
+	}
+	if err == nil && !p.attest.None() && p.image.Docker && p.storage.index() {
 		err = errors.New("attestations cannot be attached with --image-format docker: they need OCI's media types")
 	}
 	if err == nil && p.attest.Provenance != nil && o.Attest.EnvDir != "" {

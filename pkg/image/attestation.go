@@ -36,18 +36,27 @@ const (
 	isAttestation    = "attestation-manifest"
 )
 
-// Attest gives the image in an index that also has a manifest with the statements about each platform's image, as BuildKit
-// attaches them; all[i] are about Images()[i]. The images themselves stay as they are.
-func (b *Built) Attest(all [][]Statement) (*Built, error) {
+// Describe gives the image with statements that are known to outputs and attached to nothing; all[i] are about Images()[i].
+func (b *Built) Describe(all [][]Statement) (*Built, error) {
 	if len(all) != len(b.images) {
 		return nil, fmt.Errorf("%d sets of statements for %d images", len(all), len(b.images))
 	}
+	described := *b
+	described.statements = all
+	return &described, nil
+}
+
+// Attest gives the image in an index that also has a manifest with the statements about each platform's image, as BuildKit
+// attaches them; all[i] are about Images()[i]. The images themselves stay as they are.
+func (b *Built) Attest(all [][]Statement) (*Built, error) {
 	if b.options.Docker {
 		return nil, errors.New("attestations need OCI's media types, not Docker's")
 	}
-	attested := &Built{options: b.options, images: b.images, joined: b.joined, statements: all}
+	attested, err := b.Describe(all)
+	if err != nil {
+		return nil, err
+	}
 	attested.attestations = make([]*Attestation, len(b.images))
-	var err error
 	for i, img := range b.images {
 		if len(all[i]) == 0 {
 			continue
