@@ -1,0 +1,136 @@
+package sbom
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/state"
+	"github.com/slipway-build/slipway/pkg/stream"
+	"github.com/slipway-build/slipway/pkg/tree"
+)
+
+// inMemory is the largest content that is spooled into memory instead of a file, in bytes.
+const inMemory = 256 << 10
+
+// content is the content of one file. It can be read from any place: extractors read
+// programs and archives from their ends.
+type content struct {
+	*io.SectionReader
+	spool *os.File // nil if there is none
+}
+
+// Close gives back what the content takes.
+func (c *content) Close() error {
+	if c.spool == nil {
+		return nil
+	}
+	return c.spool.Close()
+}
+
+// openContent opens the content of a regular file. If its layer is there as a tar, it is read in
+// place. Otherwise it is spooled: into memory if it is small, else into a file of the
+// temporary area that has no name any more.
+func openContent(ctx context.Context, n *tree.Node, dir *state.Dir) (*content, error) {
+	at, err := inPlace(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	if at != nil {
+		return &content{SectionReader: at}, nil
+	}
+	r, err := n.Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := spool(ctx, r, n.Entry().Size, dir)
+	return c, errors.Join(err, r.Close())
+}
+
+// inPlace returns the part of the layer's tar that is the content of n, nil if there is none.
+func inPlace(ctx context.Context, n *tree.Node) (*io.SectionReader, error) {
+	l, ok := n.Layer().(layer.Tarred)
+	if !ok {
+		return nil, nil
+	}
+	t, err := l.Tar(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e := n.Entry()
+	i, ok := t.Index().Find(e.Path)
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: e.Path, Err: fs.ErrNotExist}
+	}
+	offset, contiguous := t.Extent(i)
+	if !contiguous {
+		return nil, nil
+	}
+	return io.NewSectionReader(t.ReaderAt(), offset, e.Size), nil
+}
+
+func spool(ctx context.Context, r io.Reader, size int64, dir *state.Dir) (_ *content, err error) {
+	r = stream.Reader(ctx, r)
+	if size <= inMemory {
+		data, err := io.ReadAll(r)
+		if err != nil {
+			return nil, err
+		}
+		return &content{SectionReader: io.NewSectionReader(bytes.NewReader(data), 0, int64(len(data)))}, nil
+	}
+	f, err := dir.TempFile()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+		}
+	}()
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(f, r); err != nil {
+		return nil, fmt.Errorf("keeping a copy: %w", err)
+	}
+	return &content{SectionReader: io.NewSectionReader(f, 0, size), spool: f}, nil
+}
+
+// openFile is a content as an fs.File.
+type openFile struct {
+	*content
+	info info
+}
+
+func (f *openFile) Stat() (fs.FileInfo, error) { return f.info, nil }
+
+// openDir is an open directory.
+type openDir struct {
+	info    info
+	entries []fs.DirEntry // still to be given
+}
+
+func (d *openDir) Stat() (fs.FileInfo, error) { return d.info, nil }
+func (d *openDir) Close() error               { return nil }
+
+func (d *openDir) Read([]byte) (int, error) {
+	return 0, &fs.PathError{Op: "read", Path: d.info.name, Err: errors.New("is a directory")}
+}
+
+// ReadDir implements fs.ReadDirFile.
+func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {
+	if n <= 0 {
+		n = len(d.entries)
+	} else if len(d.entries) == 0 {
+		return nil, io.EOF
+	}
+	n = min(n, len(d.entries))
+	out := d.entries[:n:n]
+	d.entries = d.entries[n:]
+	return out, nil
+}
