@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -136,3 +137,19 @@ func listed(inv *Inventory, kind string) []string {
 	}
 	return out
 }
+
+// write makes a file and the directories above it.
+func write(t testing.TB, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// onHost is the content of a file of this machine.
+type onHost string
+
+func (h onHost) Open(context.Context) (io.ReadCloser, error) { return os.Open(string(h)) }
