@@ -1,6 +1,7 @@
 package sbom
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ import (
 // The sizes, in bytes, of the largest records of one package that are read.
 const (
 	maxDpkgRecord = 1 << 20
-	maxApkRecord  = 8 << 20 // lists the files, too
+	maxApkRecord  = 4 << 20 // lists the files, too
 )
 
 // distribution reads the os-release file, if there is one.
@@ -61,8 +62,10 @@ func apkPackages(e filesystem.Extractor) func(context.Context, *filesystem.ScanI
 // The extractor holds each record in many small pieces, so its size is bounded.
 func recorded(e filesystem.Extractor, limit int) func(context.Context, *filesystem.ScanInput, *content) ([]*extractor.Package, error) {
 	return func(ctx context.Context, in *filesystem.ScanInput, c *content) ([]*extractor.Package, error) {
-		in.Reader = &records{r: in.Reader, limit: limit}
-		return packages(e)(ctx, in, c)
+		r := &records{r: in.Reader, limit: limit}
+		in.Reader = r
+		found, err := packages(e)(ctx, in, c)
+		return found, cmp.Or(r.err, err)
 	}
 }
 
@@ -72,6 +75,7 @@ type records struct {
 	limit   int
 	length  int // of the record so far
 	newline bool
+	err     error // that a record is too long
 }
 
 func (r *records) Read(p []byte) (int, error) {
@@ -84,9 +88,10 @@ func (r *records) Read(p []byte) (int, error) {
 			r.newline = b == '\n'
 			r.length++
 		}
-	}
-	if r.length > r.limit {
-		return 0, fmt.Errorf("a record has more than %d bytes", r.limit)
+		if r.length > r.limit {
+			r.err = fmt.Errorf("a record has more than %d bytes", r.limit)
+			return 0, r.err
+		}
 	}
 	return n, err
 }

@@ -153,3 +153,26 @@ func write(t testing.TB, path, content string) {
 type onHost string
 
 func (h onHost) Open(context.Context) (io.ReadCloser, error) { return os.Open(string(h)) }
+
+// debs unpacks packages of Debian's into a directory.
+func debs(t *testing.T, names ...string) string {
+	t.Helper()
+	apt, dpkg := tool(t, "apt-get"), tool(t, "dpkg-deb")
+	downloads, dir := t.TempDir(), t.TempDir()
+	download := exec.CommandContext(t.Context(), apt, append([]string{"download", "-q", "-o", "APT::Sandbox::User=root"}, names...)...)
+	download.Dir = downloads
+	if out, err := download.CombinedOutput(); err != nil {
+		if os.Getenv("SLIPWAY_REQUIRE_TOOLS") != "" {
+			t.Fatalf("apt-get download: %v\n%s", err, out)
+		}
+		t.Skipf("apt-get cannot download %s:\n%s", names, out)
+	}
+	files, err := filepath.Glob(filepath.Join(downloads, "*.deb"))
+	if err != nil || len(files) != len(names) {
+		t.Fatalf("apt-get downloaded %q, %v", files, err)
+	}
+	for _, f := range files {
+		output(t, dpkg, "-x", f, dir)
+	}
+	return dir
+}
