@@ -98,6 +98,8 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		IgnorePaths:    c.StringSlice("ignore-path"),
 		SingleLayer:    c.Bool("single-snapshot"),
 		ImageFormat:    c.String("image-format"),
+		Hermetic:       c.Bool("hermetic"),
+		Attest:         attestOptions(c, os.Environ()),
 		Notices:        kanikoNotices(c),
 		ProgressTo:     c.App.ErrWriter,
 		ProgressFile:   c.String("progress-file"),

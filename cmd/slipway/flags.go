@@ -9,7 +9,7 @@ import (
 // buildFlags lists the flags of "slipway build". Where Docker and Kaniko have different names for a
 // thing, both work.
 func buildFlags() []cli.Flag {
-	return withLists(dockerfileFlags(), inputFlags(), outputFlags(), cacheFlags(), runFlags(), registryFlags(), pullFlags(), pushFlags(), resultFlags(), dockerResultFlags(), displayFlags(), kanikoFlags())
+	return withLists(dockerfileFlags(), inputFlags(), outputFlags(), attestFlags(), cacheFlags(), runFlags(), registryFlags(), pullFlags(), pushFlags(), resultFlags(), dockerResultFlags(), displayFlags(), kanikoFlags())
 }
 
 // withLists adds the flags for lists to the others.
@@ -40,6 +40,7 @@ func dockerfileFlags() []cli.Flag {
 		&cli.StringSliceFlag{Category: category, Name: "target", Usage: "`STAGE` to build instead of the last one; further ones are built as well, and go nowhere"},
 		&cli.StringFlag{Category: category, Name: "source-policy-file", EnvVars: []string{"EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"}, Usage: "`FILE` with rules that allow, deny or replace images, URLs, repositories and contexts, as BuildKit has them"},
 		&cli.StringFlag{Category: category, Name: "source-policy-dir", Usage: "`DIR` of --source-policy-file, as a mounted ConfigMap; the file is policy.json there unless it is given, and an empty one is none"},
+		&cli.BoolFlag{Category: category, Name: "hermetic", Usage: "give RUN no network, and refuse images, URLs and repositories that are not pinned by digest, checksum or commit"},
 		&cli.StringSliceFlag{Category: category, Name: "platform", Aliases: []string{"custom-platform", "customPlatform"}, Usage: "`OS/ARCH[/VARIANT]` to build for; several make an image index"},
 	}
 }

@@ -46,6 +46,8 @@ type Options struct {
 	Check         bool // only check the Dockerfile
 	// SourcePolicyFile says which sources may be used, in BuildKit's form; "" for all.
 	SourcePolicyFile string
+	// Hermetic refuses what is not pinned, and gives RUN no network.
+	Hermetic bool
 
 	Tags             []string
 	NoPush           bool
@@ -84,6 +86,8 @@ type Options struct {
 	// Allow lists what a Dockerfile may ask for beyond the usual: "security.insecure" and
 	// "network.host".
 	Allow []string
+
+	Attest AttestOptions
 
 	Registry registry.Options
 

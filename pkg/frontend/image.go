@@ -73,6 +73,7 @@ func (g *gatewayClient) resolveImage(ctx context.Context, ref string, opt source
 	if err != nil {
 		return "", "", nil, fmt.Errorf("%s: %w", ref, err)
 	}
+	g.noteImage(ref, dgst, p, layout != "")
 	return pinned, dgst, config, nil
 }
 

@@ -33,12 +33,17 @@ type Source struct {
 // DeniedError says that a policy forbids a source.
 type DeniedError struct {
 	Source string // the identifier, without credentials
-	Policy string // the policy's file
+	Policy string // the policy's file, or the flag that makes it
+	Why    string // "" where the policy says no more
 }
 
 // Error implements error.
 func (e *DeniedError) Error() string {
-	return fmt.Sprintf("source %q denied by policy %s", e.Source, e.Policy)
+	s := fmt.Sprintf("source %q denied by policy %s", e.Source, e.Policy)
+	if e.Why != "" {
+		s += ": " + e.Why
+	}
+	return s
 }
 
 // Sources is a source policy in BuildKit's form: a list of rules that allow, deny or replace sources. The
@@ -50,6 +55,7 @@ type Sources struct {
 	file    string
 	engine  *sourcepolicy.Engine
 	settled []string // identifiers
+	pinned  bool     // see Hermetic
 }
 
 // version is that of the policies that the engine knows; files need not have it.
@@ -174,13 +180,30 @@ func (s *Sources) Settled(identifiers ...string) *Sources {
 	if s == nil {
 		return nil
 	}
-	return &Sources{file: s.file, engine: s.engine, settled: append(slices.Clip(s.settled), identifiers...)}
+	c := *s
+	c.settled = append(slices.Clip(s.settled), identifiers...)
+	return &c
 }
 
 // Decide gives what is to be used for a source: the source itself or what the policy replaces it by, which
 // may be of another kind. The error is a [*DeniedError] if the policy denies it.
 func (s *Sources) Decide(ctx context.Context, want Source) (Source, error) {
 	if s == nil || slices.Contains(s.settled, want.Identifier) {
+		return want, nil
+	}
+	got, err := s.evaluate(ctx, want)
+	if err != nil || !s.pinned {
+		return got, err
+	}
+	if why := unpinned(got); why != "" {
+		return Source{}, &DeniedError{Source: op.RedactURL(got.Identifier), Policy: hermeticPolicy, Why: why}
+	}
+	return got, nil
+}
+
+// evaluate goes through the rules.
+func (s *Sources) evaluate(ctx context.Context, want Source) (Source, error) {
+	if s.engine == nil {
 		return want, nil
 	}
 	o := &pb.SourceOp{Identifier: want.Identifier, Attrs: maps.Clone(want.Attrs)}
