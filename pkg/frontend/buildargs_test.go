@@ -1,7 +1,6 @@
 package frontend
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
@@ -58,17 +57,5 @@ func TestSourceDateEpochOfADirectory(t *testing.T) {
 	p.opts.BuildArgs["SOURCE_DATE_EPOCH"] = "nothing"
 	if _, err := p.build(t.Context()); err == nil {
 		t.Error("what is neither number nor context is accepted")
-	}
-}
-
-func TestAttestationsAreRefused(t *testing.T) {
-	for _, name := range []string{"BUILDKIT_ATTEST_SBOM", "BUILDKIT_ATTEST_PROVENANCE"} {
-		p := newProject("FROM scratch\n")
-		p.opts.BuildArgs = map[string]string{name: "true"}
-		_, err := p.build(t.Context())
-		var unsupported *UnsupportedError
-		if !errors.As(err, &unsupported) || len(p.images.asked) > 0 {
-			t.Errorf("%s: %v, images looked up: %q", name, err, p.images.asked)
-		}
 	}
 }

@@ -37,18 +37,36 @@ func (c *content) Close() error {
 // place. Otherwise it is spooled: into memory if it is small, else into a file of the
 // temporary area that has no name any more.
 func openContent(ctx context.Context, n *tree.Node, dir *state.Dir) (*content, error) {
+	return openIf(ctx, n, dir, func([]byte) bool { return true })
+}
+
+// startLength is how many bytes [openIf] looks at.
+const startLength = 4
+
+// openIf is openContent for a file whose beginning has to be right: nil if it is not.
+func openIf(ctx context.Context, n *tree.Node, dir *state.Dir, right func(start []byte) bool) (*content, error) {
 	at, err := inPlace(ctx, n)
 	if err != nil {
 		return nil, err
 	}
+	start := make([]byte, min(n.Entry().Size, startLength))
 	if at != nil {
+		if _, err := at.ReadAt(start, 0); err != nil && err != io.EOF {
+			return nil, err
+		}
+		if !right(start) {
+			return nil, nil
+		}
 		return &content{SectionReader: at}, nil
 	}
 	r, err := n.Open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	c, err := spool(ctx, r, n.Entry().Size, dir)
+	var c *content
+	if _, err = io.ReadFull(r, start); err == nil && right(start) {
+		c, err = spool(ctx, io.MultiReader(bytes.NewReader(start), r), n.Entry().Size, dir)
+	}
 	return c, errors.Join(err, r.Close())
 }
 

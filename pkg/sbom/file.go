@@ -3,13 +3,12 @@ package sbom
 import (
 	"bytes"
 	"context"
-	"errors"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
 
 	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/state"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
 
@@ -31,27 +30,23 @@ func (f *file) binary() bool {
 	return !slices.ContainsFunc(f.finders, func(d *finder) bool { return !d.programs })
 }
 
-// isProgram reads the beginning of the file to see whether it is a program that was compiled: most
-// that may be executed are scripts, or small.
-func (f *file) isProgram(ctx context.Context) (_ bool, err error) {
-	r, err := f.node.Open(ctx)
-	if err != nil {
-		return false, err
+// open opens the content; nil if it turns out not to be wanted.
+func (f *file) open(ctx context.Context, dir *state.Dir) (*content, error) {
+	if f.binary() {
+		return openIf(ctx, f.node, dir, isProgram)
 	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	var start [4]byte
-	if _, err := io.ReadFull(r, start[:]); err != nil {
-		if err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) {
-			return false, nil
-		}
-		return false, err
-	}
+	return openContent(ctx, f.node, dir)
+}
+
+// isProgram reports whether a file that begins so is a program that was compiled: most that may be
+// executed are scripts, or small.
+func isProgram(start []byte) bool {
 	for _, magic := range []string{"\x7fELF", "MZ", "\xfe\xed\xfa\xce", "\xfe\xed\xfa\xcf", "\xce\xfa\xed\xfe", "\xcf\xfa\xed\xfe", "\xca\xfe\xba\xbe"} {
-		if bytes.HasPrefix(start[:], []byte(magic)) {
-			return true, nil
+		if bytes.HasPrefix(start, []byte(magic)) {
+			return true
 		}
 	}
-	return false, nil
+	return false
 }
 
 // candidates lists the files of v that a finder wants, in tree order. Of a file with several names

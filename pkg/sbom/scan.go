@@ -113,14 +113,12 @@ func (s *scan) extract(ctx context.Context, f *file) ([]Package, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	if f.binary() {
-		if ok, err := f.isProgram(ctx); err != nil || !ok {
-			return nil, err
-		}
-	}
-	c, err := openContent(ctx, f.node, s.options.State)
+	c, err := f.open(ctx, s.options.State)
 	if err != nil {
 		return nil, fmt.Errorf("reading /%s: %w", f.path, err)
+	}
+	if c == nil {
+		return nil, nil
 	}
 	defer c.Close()
 	var out []Package
