@@ -25,17 +25,13 @@ func (f *file) Path() string { return f.path }
 // Stat implements filesystem.FileAPI.
 func (f *file) Stat() (fs.FileInfo, error) { return infoOf(path.Base(f.path), f.node), nil }
 
-// binary reports whether the file is wanted only if it is a program.
-func (f *file) binary() bool {
-	return !slices.ContainsFunc(f.finders, func(d *finder) bool { return !d.programs })
-}
-
-// open opens the content; nil if it turns out not to be wanted.
-func (f *file) open(ctx context.Context, dir *state.Dir) (*content, error) {
-	if f.binary() {
-		return openIf(ctx, f.node, dir, isProgram)
+// open opens the content for some of the finders; nil if they do not want it after all, because it is no
+// program.
+func (f *file) open(ctx context.Context, finders []*finder, dir *state.Dir) (*content, error) {
+	if slices.ContainsFunc(finders, func(d *finder) bool { return !d.programs }) {
+		return openContent(ctx, f.node, dir)
 	}
-	return openContent(ctx, f.node, dir)
+	return openIf(ctx, f.node, dir, isProgram)
 }
 
 // isProgram reports whether a file that begins so is a program that was compiled: most that may be

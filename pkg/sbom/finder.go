@@ -34,9 +34,9 @@ const (
 	maxPackageJSON  = 4 << 20
 	maxMetadata     = 4 << 20 // of a Python package
 	maxEgg          = 256 << 20
-	maxArchive      = 1 << 30 // of Java
-	maxProgram      = 4 << 30
-	maxSideFile     = 1 << 20 // what is looked at beside, such as os-release
+	maxArchive      = 1 << 30  // of Java
+	maxProgram      = 16 << 30 // of which a part is read
+	maxSideFile     = 1 << 20  // what is looked at beside, such as os-release
 )
 
 // finder finds the packages of one kind.

@@ -154,6 +154,14 @@ type onHost string
 
 func (h onHost) Open(context.Context) (io.ReadCloser, error) { return os.Open(string(h)) }
 
+// streamed is the same, to be read from the beginning only.
+type streamed string
+
+func (h streamed) Open(ctx context.Context) (io.ReadCloser, error) {
+	f, err := onHost(h).Open(ctx)
+	return struct{ io.ReadCloser }{f}, err
+}
+
 // debs unpacks packages of Debian's into a directory.
 func debs(t *testing.T, names ...string) string {
 	t.Helper()

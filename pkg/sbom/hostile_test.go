@@ -153,6 +153,46 @@ func TestScanOfDamagedPrograms(t *testing.T) {
 	}
 }
 
+// What is too large is not even opened; programs that would have to be copied are opened to see what they are.
+func TestScanOfLargeFiles(t *testing.T) {
+	var r recorder
+	large := func(path, start string, size int64) layer.File {
+		mode := uint16(0o644)
+		if path == "usr/bin/a" {
+			mode = 0o755
+		}
+		f := r.file(path, mode, start)
+		f.Size = size
+		return f
+	}
+	for _, test := range []struct {
+		file   layer.File
+		opened string
+		warns  bool
+	}{
+		{large("node_modules/a/package.json", "{", maxPackageJSON+1), "", true},
+		{large("var/lib/dpkg/status", "Package: a", maxDpkgStatus+1), "", true},
+		{large("lib/apk/db/installed", "P:a", maxApkInstalled+1), "", true},
+		{large("var/lib/rpm/Packages", "x", maxRPMDatabase+1), "", true},
+		{large("a.dist-info/METADATA", "Name: a", maxMetadata+1), "", true},
+		{large("a.egg", "PK", maxEgg+1), "", true},
+		{large("a.jar", "PK", maxArchive+1), "", true},
+		{large("usr/bin/a", "\x7fELF", maxSpooled+1), "usr/bin/a", true},
+		{large("usr/bin/a", "#!/bin/sh\n", maxSpooled+1), "usr/bin/a", false},
+	} {
+		r.opened = nil
+		var warnings []string
+		inv, err := Scan(t.Context(), tree.New(newLayer(t, test.file)), Options{State: newState(t), Warn: func(w string) { warnings = append(warnings, w) }})
+		if err != nil {
+			t.Errorf("%s: %v", test.file.Path, err)
+			continue
+		}
+		if len(inv.Packages()) > 0 || strings.Join(r.opened, ",") != test.opened || (len(warnings) > 0) != test.warns {
+			t.Errorf("%s: opened %q, warnings %q, packages %+v", test.file.Path, r.opened, warnings, inv.Packages())
+		}
+	}
+}
+
 // A parser that crashes gives a warning.
 func TestCrashOfAParser(t *testing.T) {
 	var r recorder
@@ -201,7 +241,7 @@ func TestScanEndsWhileCopying(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
 	l := newLayer(t, layer.File{
-		Entry:   layer.Entry{Path: "usr/bin/a", Type: layer.Regular, Mode: 0o755, Size: 1 << 40},
+		Entry:   layer.Entry{Path: "usr/bin/a", Type: layer.Regular, Mode: 0o755, Size: maxSpooled},
 		Content: &interrupting{cancel: func() { cancel(enough) }},
 	})
 	if _, err := Scan(ctx, tree.New(l), Options{State: newState(t)}); !errors.Is(err, enough) {

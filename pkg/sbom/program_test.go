@@ -19,21 +19,21 @@ import (
 )
 
 // hostFile is a file of the tree with the content of one on this machine.
-func hostFile(path, host string, size int64) layer.File {
+func hostFile(path string, c layer.Content, size int64) layer.File {
 	return layer.File{
 		Entry:   layer.Entry{Path: path, Type: layer.Regular, Mode: 0o755, Size: size},
-		Content: onHost(host),
+		Content: c,
 	}
 }
 
-// programTrees scans a program of this machine, in a layer without a tar and in one with.
+// programTrees scans a program of this machine, in layers of all kinds.
 func programTrees(t *testing.T, host string) map[string]func(*testing.T) *Inventory {
 	t.Helper()
 	info, err := os.Stat(host)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLayer(t, hostFile("usr/bin/program", host, info.Size()))
+	l := newLayer(t, hostFile("usr/bin/program", streamed(host), info.Size()))
 	s := newState(t)
 	written, err := layer.Write(t.Context(), l, s, layer.Form{}.Compression)
 	if err != nil {
@@ -43,8 +43,9 @@ func programTrees(t *testing.T, host string) map[string]func(*testing.T) *Invent
 		return func(t *testing.T) *Inventory { return scanned(t, tree.New(l), s) }
 	}
 	return map[string]func(*testing.T) *Inventory{
-		"spooled":  scan(l),
-		"in place": scan(layer.FromBlob(written.Blob(), s)),
+		"spooled":        scan(l),
+		"in a tar":       scan(layer.FromBlob(written.Blob(), s)),
+		"in a directory": scan(newLayer(t, hostFile("usr/bin/program", onHost(host), info.Size()))),
 	}
 }
 

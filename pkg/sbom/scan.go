@@ -2,6 +2,7 @@ package sbom
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"sync"
@@ -113,20 +114,23 @@ func (s *scan) extract(ctx context.Context, f *file) ([]Package, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	c, err := f.open(ctx, s.options.State)
-	if err != nil {
-		return nil, fmt.Errorf("reading /%s: %w", f.path, err)
+	finders := s.withinLimits(f)
+	if len(finders) == 0 {
+		return nil, nil
 	}
-	if c == nil {
+	c, err := f.open(ctx, finders, s.options.State)
+	switch {
+	case errors.Is(err, errTooLarge):
+		s.warn(f.path, err)
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading /%s: %w", f.path, err)
+	case c == nil:
 		return nil, nil
 	}
 	defer c.Close()
 	var out []Package
-	for _, finder := range f.finders {
-		if f.node.Entry().Size > finder.limit {
-			s.warn(f.path, fmt.Errorf("it has %d bytes, of which %d are the most that is read", f.node.Entry().Size, finder.limit))
-			continue
-		}
+	for _, finder := range finders {
 		found, err := s.run(ctx, finder, f, c)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -140,5 +144,19 @@ func (s *scan) extract(ctx context.Context, f *file) ([]Package, error) {
 			}
 		}
 	}
-	return out, nil
+	return out, c.verify()
+}
+
+// withinLimits returns the finders of the file that it is not too large for.
+func (s *scan) withinLimits(f *file) []*finder {
+	size := f.node.Entry().Size
+	var out []*finder
+	for _, d := range f.finders {
+		if size > d.limit {
+			s.warn(f.path, fmt.Errorf("it has %d bytes, of which %d are the most that is read", size, d.limit))
+			continue
+		}
+		out = append(out, d)
+	}
+	return out
 }
