@@ -30,15 +30,24 @@ type Source struct {
 	Attrs map[string]string
 }
 
-// DeniedError says that a policy forbids a source.
+// DeniedError says that a policy forbids a source or an image.
 type DeniedError struct {
 	Source string // the identifier, without credentials
+	Image  string // the name, if it is the policy about images that forbids it
 	Policy string // the policy's file
+	Reason error  // nil if there is none but that the policy says so
 }
 
 // Error implements error.
 func (e *DeniedError) Error() string {
-	return fmt.Sprintf("source %q denied by policy %s", e.Source, e.Policy)
+	what := fmt.Sprintf("source %q", e.Source)
+	if e.Image != "" {
+		what = fmt.Sprintf("image %q", e.Image)
+	}
+	if e.Reason != nil {
+		return fmt.Sprintf("%s denied by policy %s: %v", what, e.Policy, e.Reason)
+	}
+	return fmt.Sprintf("%s denied by policy %s", what, e.Policy)
 }
 
 // Sources is a source policy in BuildKit's form: a list of rules that allow, deny or replace sources. The
