@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sigstore/cosign/v2/pkg/cosign"
 	"github.com/sigstore/sigstore-go/pkg/root"
@@ -171,7 +172,8 @@ func transparencyLog(key *ecdsa.PublicKey) (*root.TransparencyLog, string, error
 	if err != nil {
 		return nil, "", err
 	}
-	return &root.TransparencyLog{ID: raw, HashFunc: crypto.SHA256, PublicKey: key, SignatureHashFunc: crypto.SHA256}, id, nil
+	// The library wants a beginning of the time that the key is valid, and a policy has none.
+	return &root.TransparencyLog{ID: raw, ValidityPeriodStart: time.Unix(0, 0), HashFunc: crypto.SHA256, PublicKey: key, SignatureHashFunc: crypto.SHA256}, id, nil
 }
 
 // FulcioCertificateAuthorities implements root.TrustedMaterial.

@@ -91,10 +91,16 @@ func (v *Verifier) verifyIn(ctx context.Context, repo name.Repository, digests [
 			if err == nil {
 				return nil, nil
 			}
-			why = append(why, strings.Join(strings.Fields(err.Error()), " "))
+			why = append(why, plain(err))
 		}
 	}
 	return why, nil
+}
+
+// plain is an error of cosign's library on one line, without advice to cosign's users.
+func plain(err error) string {
+	text, _, _ := strings.Cut(err.Error(), ". Check your TUF root")
+	return strings.Join(strings.Fields(text), " ")
 }
 
 // signatures are those of a subject that could be what s requires. Bundles name no image, so only where none need be
