@@ -123,6 +123,7 @@ type build struct {
 	sources  *policy.Sources
 	graph    *graph
 	inputs   map[string][]byte
+	resolved sync.Map // resolvedKey
 
 	mu     sync.Mutex
 	warn   func(Warning)
