@@ -4,8 +4,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -299,4 +302,62 @@ func FuzzImages(f *testing.F) {
 			}
 		}
 	})
+}
+
+// The policy that the documentation shows does what it says there.
+func TestDocumentedImagePolicy(t *testing.T) {
+	page, err := os.ReadFile("../../docs/policy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(page), "## Images\n")
+	_, text, _ = strings.Cut(text, "```json\n")
+	text, _, _ = strings.Cut(text, "```")
+	file := policyFile(t, text)
+	for name, content := range map[string][]byte{"team.pub": newKey(t), "rekor.pub": newKey(t), "fulcio.pem": newCertificate(t)} {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(file), name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := LoadImages(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[string]string{
+		"alpine:3": "accept", "busybox:1.36": "reject", "busybox": "accept", "debian/eol": "reject",
+		"r.internal.example.com/a": "accept", "quay.io/a": "reject",
+		"registry.example.com/team/base:1": "key", "registry.example.com/ci/base:1": "fulcio", "registry.example.com/other": "reject",
+	} {
+		i, err := NewImage(ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := "accept"
+		switch d := p.For(i); {
+		case d.Reject:
+			got = "reject"
+		case len(d.Signatures) == 1 && d.Signatures[0].Fulcio != nil:
+			got = "fulcio"
+		case len(d.Signatures) == 1:
+			got = "key"
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", ref, got, want)
+		}
+	}
+}
+
+// newCertificate is a certificate, as files of them have it.
+func newCertificate(t testing.TB) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})
 }

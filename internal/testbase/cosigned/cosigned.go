@@ -41,6 +41,9 @@ func NewKey(t testing.TB) *Key {
 	return loadKey(t, private)
 }
 
+// Base64 is the public key as data of a policy.
+func (k *Key) Base64() string { return base64.StdEncoding.EncodeToString(k.PEM) }
+
 func loadKey(t testing.TB, private crypto.PrivateKey) *Key {
 	t.Helper()
 	signer, err := signature.LoadSignerVerifier(private, crypto.SHA256)
