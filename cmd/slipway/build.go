@@ -98,6 +98,8 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		IgnorePaths:    c.StringSlice("ignore-path"),
 		SingleLayer:    c.Bool("single-snapshot"),
 		ImageFormat:    c.String("image-format"),
+		Hermetic:       c.Bool("hermetic"),
+		Attest:         attestOptions(c, os.Environ()),
 		Notices:        kanikoNotices(c),
 		ProgressTo:     c.App.ErrWriter,
 		ProgressFile:   c.String("progress-file"),
@@ -153,6 +155,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		func() error { o.Secrets, err = secrets(c.StringSlice("secret"), c.String("secrets-dir")); return err },
 		func() error { o.Agents, err = agents(c.StringSlice("ssh"), c.String("ssh-dir")); return err },
 		func() error { o.Epoch, err = epoch(c); return err },
+		func() error { o.Sign, err = signOptions(c, signMethod(c)); return err },
 	} {
 		if err := set(); err != nil {
 			return build.Options{}, err

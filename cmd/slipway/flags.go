@@ -11,7 +11,7 @@ import (
 // buildFlags lists the flags of "slipway build". Where Docker and Kaniko have different names for a
 // thing, both work.
 func buildFlags() []cli.Flag {
-	return withLists(dockerfileFlags(), inputFlags(), outputFlags(), cacheFlags(), runFlags(), registryFlags(), pullFlags(), pushFlags(), resultFlags(), dockerResultFlags(), displayFlags(), kanikoFlags())
+	return withLists(dockerfileFlags(), inputFlags(), outputFlags(), attestFlags(), signFlags(), cacheFlags(), runFlags(), registryFlags(), pullFlags(), pushFlags(), resultFlags(), dockerResultFlags(), displayFlags(), kanikoFlags())
 }
 
 // withLists adds the flags for lists to the others.
@@ -42,6 +42,7 @@ func dockerfileFlags() []cli.Flag {
 		&cli.StringSliceFlag{Category: category, Name: "target", Usage: "`STAGE` to build instead of the last one; further ones are built as well, and go nowhere"},
 		&cli.StringFlag{Category: category, Name: "source-policy-file", EnvVars: []string{"EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"}, Usage: "`FILE` with rules that allow, deny or replace images, URLs, repositories and contexts, as BuildKit has them"},
 		&cli.StringFlag{Category: category, Name: "source-policy-dir", Usage: "`DIR` of --source-policy-file, as a mounted ConfigMap; the file is policy.json there unless it is given, and an empty one is none"},
+		&cli.BoolFlag{Category: category, Name: "hermetic", Usage: "give RUN no network, and refuse images, URLs and repositories that are not pinned by digest, checksum or commit"},
 		&cli.StringSliceFlag{Category: category, Name: "platform", Aliases: []string{"custom-platform", "customPlatform"}, Usage: "`OS/ARCH[/VARIANT]` to build for; several make an image index"},
 	}, policyFlags(category)...)
 }
@@ -175,9 +176,13 @@ func pullFlags() []cli.Flag {
 func pushFlags() []cli.Flag {
 	const category = "Registries"
 	return []cli.Flag{
-		&cli.IntFlag{Category: category, Name: "push-retry", Usage: fewRetries},
+		pushRetryFlag(category),
 		&cli.BoolFlag{Category: category, Name: "push-ignore-immutable-tag-errors", Usage: "leave a tag that exists and that the registry does not let be changed as it is"},
 	}
+}
+
+func pushRetryFlag(category string) cli.Flag {
+	return &cli.IntFlag{Category: category, Name: "push-retry", Usage: fewRetries}
 }
 
 const fewRetries = "repeat failed requests `N` times; fewer than 4 mean 4"

@@ -21,8 +21,10 @@ import (
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/policy"
 	"github.com/slipway-build/slipway/pkg/progress"
+	"github.com/slipway-build/slipway/pkg/provenance"
 	"github.com/slipway-build/slipway/pkg/registry"
 	"github.com/slipway-build/slipway/pkg/secret"
+	"github.com/slipway-build/slipway/pkg/sign"
 	"github.com/slipway-build/slipway/pkg/solve"
 	"github.com/slipway-build/slipway/pkg/state"
 	"github.com/slipway-build/slipway/pkg/telemetry"
@@ -37,6 +39,9 @@ type Result struct {
 	// Pushed are the references that name the image in their registries now, as the
 	// user wrote them.
 	Pushed []string
+
+	base  *op.Image // that the image is built upon, nil for none
+	bases []string  // all images that were used
 }
 
 // UsageError is an error in the options, found before anything was done.
@@ -76,20 +81,25 @@ type session struct {
 	Options
 	now     time.Time
 	plan    *plan
-	git     *gitContext // the context, if it is one in Kaniko's form
-	outputs []target
-	state   *state.Dir
-	writer  *layer.Writer
-	display *progress.Display
-	client  *registry.Client
-	images  imageSource
-	backend *lazyBackend
-	env     *op.Env
-	secrets *secret.Store
-	agents  *secret.Agents
-	solver  *solve.Solver // the frontend's own
-	meter   *progress.Meter
-	trace   *telemetry.Trace // nil if nobody wants it
+	git     *gitContext     // the context, if it is one in Kaniko's form
+	sources *policy.Sources // nil allows everything
+	// contextFiles are archives from elsewhere that the context is.
+	contextFiles []provenance.File
+	outputs      []target
+	names        []string // references that the image gets
+	state        *state.Dir
+	writer       *layer.Writer
+	display      *progress.Display
+	client       *registry.Client
+	images       imageSource
+	backend      *lazyBackend
+	env          *op.Env
+	secrets      *secret.Store
+	agents       *secret.Agents
+	solver       *solve.Solver // the frontend's own
+	signer       *sign.Signer  // nil if nothing is signed
+	meter        *progress.Meter
+	trace        *telemetry.Trace // nil if nobody wants it
 
 	cacheFrom, cacheTo []cache.Store
 	cache              *cache.Cache // nil without stores
@@ -115,6 +125,9 @@ func (s *session) open(ctx context.Context) error {
 	}
 	if s.outputs, err = s.targets(configs); err != nil {
 		return &UsageError{err}
+	}
+	if err := s.openSigner(ctx); err != nil {
+		return err
 	}
 	if err := s.probeResults(); err != nil {
 		return err
@@ -174,6 +187,9 @@ func (s *session) openInputs(ctx context.Context) error {
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
+	if s.sources, err = s.sourcePolicy(); err != nil {
+		return &UsageError{err}
+	}
 	if err := s.fetchDockerfile(ctx); err != nil {
 		return err
 	}
@@ -189,6 +205,19 @@ func (s *session) openInputs(ctx context.Context) error {
 	return s.pinLayouts(ctx)
 }
 
+// sourcePolicy is what says which sources may be used.
+func (s *session) sourcePolicy() (sources *policy.Sources, err error) {
+	if s.SourcePolicyFile != "" {
+		if sources, err = policy.LoadSources(s.SourcePolicyFile); err != nil {
+			return nil, err
+		}
+	}
+	if s.Hermetic {
+		sources = sources.Hermetic()
+	}
+	return sources, nil
+}
+
 // openSources finds context and Dockerfile, and what the frontend has to know of them.
 func (s *session) openSources() (*source, error) {
 	from, err := s.source(s.contextKind(), func() (string, error) { return s.state.TempDir("context-") })
@@ -199,11 +228,7 @@ func (s *session) openSources() (*source, error) {
 		return nil, err
 	}
 	s.plan.frontend.Contexts = s.plan.contexts
-	if s.SourcePolicyFile != "" {
-		if s.plan.frontend.Sources, err = policy.LoadSources(s.SourcePolicyFile); err != nil {
-			return nil, err
-		}
-	}
+	s.plan.frontend.Sources = s.sources
 	if s.git != nil {
 		from.extra["context"] = s.git.address
 	}
@@ -219,6 +244,7 @@ func (s *session) startSolver(ctx context.Context) {
 	s.env = &op.Env{
 		Images: s.images, Downloads: s.downloads(), Repositories: s.repositories(), Locals: s.plan.locals,
 		Secrets: s.secrets, Agents: s.agents.Sockets, State: s.state, Fresh: &op.FreshCaches{}, Now: s.now,
+		Hermetic:      s.Hermetic,
 		AllowInsecure: slices.Contains(s.Allow, allowInsecure),
 		// Who asks for it on the command line allows it, as with docker buildx.
 		AllowHostNetwork: slices.Contains(s.Allow, hostNetwork) || s.Network == "host",
@@ -295,6 +321,7 @@ func (s *session) run(ctx context.Context) (_ *Result, err error) {
 		return nil, err
 	}
 	res.Digest = res.Image.Digest().String()
+	res.base, res.bases = usedImages(graph, further...)
 	if err := s.writeResults(ctx, res); err != nil {
 		return nil, err
 	}
@@ -323,7 +350,11 @@ func (s *session) make(ctx context.Context, graph *frontend.Result, further ...*
 		return nil, err
 	}
 	return s.export(ctx, func(ctx context.Context, o image.Options) (*image.Built, error) {
-		return s.assemble(ctx, o, graph, products)
+		b, err := s.assemble(ctx, o, graph, products)
+		if err != nil {
+			return nil, err
+		}
+		return s.attest(ctx, b, graph)
 	})
 }
 

@@ -15,6 +15,8 @@ import (
 	"github.com/slipway-build/slipway/pkg/bucket"
 	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/policy"
+	"github.com/slipway-build/slipway/pkg/provenance"
 )
 
 // contextKind is where the build context comes from.
@@ -203,7 +205,7 @@ func (s *source) remoteDockerfile(o *Options, tempDir func() (string, error)) er
 	return nil
 }
 
-// useArchive makes an archive the context, and gives the names that it has in source policies then. As in directories, a
+// useArchive makes an archive the context, and gives the names of the local sources that it becomes. As in directories, a
 // Dockerfile that is named is looked for in the whole archive first, and the usual one below ContextSubPath.
 func (s *source) useArchive(whole *op.Archive) (named []string, err error) {
 	context := whole
@@ -215,7 +217,7 @@ func (s *source) useArchive(whole *op.Archive) (named []string, err error) {
 	delete(s.extra, "context")
 	delete(s.extra, contextSubdir)
 	s.locals["context"] = context
-	named = []string{"local://context"}
+	named = []string{"context"}
 	if s.locals["dockerfile"] != nil {
 		return named, nil
 	}
@@ -232,7 +234,7 @@ func (s *source) useArchive(whole *op.Archive) (named []string, err error) {
 		return nil, fmt.Errorf("the archive has no file %s", name)
 	}
 	s.locals["dockerfile"], s.dockerfile = places[found], name
-	return append(named, "local://dockerfile"), nil
+	return append(named, "dockerfile"), nil
 }
 
 // fetchDockerfile fetches a Dockerfile that is given by its URL.
@@ -240,10 +242,15 @@ func (s *session) fetchDockerfile(ctx context.Context) error {
 	if !strings.HasPrefix(s.Dockerfile, "https://") && !strings.HasPrefix(s.Dockerfile, "http://") {
 		return nil
 	}
-	d, err := s.downloads().Download(ctx, &op.HTTP{URL: s.Dockerfile})
+	h, err := s.allowed(ctx, s.Dockerfile)
 	if err != nil {
 		return fmt.Errorf("dockerfile: %w", err)
 	}
+	d, err := s.downloads().Download(ctx, h)
+	if err != nil {
+		return fmt.Errorf("dockerfile: %w", err)
+	}
+	s.contextFiles = append(s.contextFiles, provenance.File{URL: h.URL, Sum: d.Sum, Locals: []string{"dockerfile"}})
 	content, err := d.Content.Open(ctx)
 	if err != nil {
 		return fmt.Errorf("dockerfile: %w", err)
@@ -254,4 +261,13 @@ func (s *session) fetchDockerfile(ctx context.Context) error {
 	}
 	s.Dockerfile = filepath.Join(dir, name)
 	return nil
+}
+
+// allowed is the download of a URL that the frontend does not ask for, as the source policy allows it.
+func (s *session) allowed(ctx context.Context, address string) (*op.HTTP, error) {
+	got, err := s.sources.Decide(ctx, policy.Source{Identifier: address})
+	if err != nil {
+		return nil, err
+	}
+	return frontend.HTTP(got)
 }

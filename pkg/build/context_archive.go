@@ -3,6 +3,7 @@ package build
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -19,8 +20,10 @@ import (
 	"github.com/slipway-build/slipway/pkg/bucket"
 	"github.com/slipway-build/slipway/pkg/download"
 	"github.com/slipway-build/slipway/pkg/frontend"
+	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/policy"
+	"github.com/slipway-build/slipway/pkg/provenance"
 	"github.com/slipway-build/slipway/pkg/registry"
 )
 
@@ -37,6 +40,7 @@ type contextArchive struct {
 	// breaks off gives an error.
 	modTime time.Time
 	counted bool
+	sum     layer.Sum // of all its bytes, known when it is read
 }
 
 // errNoArchive says that something that might have been an archive is none.
@@ -178,13 +182,17 @@ func (s *session) readOnce(ctx context.Context, a *contextArchive) (read *op.Arc
 	if err != nil {
 		return nil, nil, &originError{err}
 	}
-	w := &watched{r: r}
-	in := bufio.NewReaderSize(w, 1024)
+	w, hash := &watched{r: r}, sha256.New()
+	in := bufio.NewReaderSize(io.TeeReader(w, hash), 1024)
 	if a.perhaps {
 		err = checkArchive(in)
 	}
 	if err == nil {
 		read, err = op.ReadArchive(ctx, in, s.state, s.now, func() bool { return a.counted })
+	}
+	if err == nil { // what is behind an archive is no part of it, but of its digest
+		_, err = io.Copy(io.Discard, in)
+		a.sum = layer.Sum(hash.Sum(nil))
 	}
 	if broken = w.failure(); broken != nil {
 		err = &originError{broken}
@@ -274,12 +282,15 @@ func (s *session) loadArchive(ctx context.Context, from *source) error {
 		return err
 	}
 	from.archive = a
-	settled, err := from.useArchive(read)
+	locals, err := from.useArchive(read)
 	if err != nil {
 		return &UsageError{fmt.Errorf("build context %s: %w", a.name, err)}
 	}
 	if a.isRemote() {
-		s.plan.frontend.Sources = s.plan.frontend.Sources.Settled(settled...)
+		s.contextFiles = append(s.contextFiles, provenance.File{URL: a.remote.Identifier, Sum: a.sum, Locals: locals})
+		for _, l := range locals {
+			s.plan.frontend.Sources = s.plan.frontend.Sources.Settled("local://" + l)
+		}
 	}
 	// What "context" stands for the frontend only finds out about contexts that it fetches itself.
 	age := a.modTime

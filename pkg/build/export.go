@@ -62,6 +62,11 @@ func (s *session) targets(configs []*output.Config) ([]target, error) {
 		if err != nil {
 			return nil, err
 		}
+		names := c.Names
+		if len(names) == 0 {
+			names = s.Tags
+		}
+		s.names = append(s.names, names...)
 		all = append(all, target{output: out, options: merged(s.plan.image, c.Image), pushes: c.Type == output.TypeRegistry})
 	}
 	return all, nil

@@ -44,6 +44,12 @@ func (o *Options) frontendOptions() (frontend.Options, error) {
 	default:
 		return f, fmt.Errorf("network %q is not one of default, none, host", o.Network)
 	}
+	if o.Hermetic {
+		if o.Network == "host" {
+			return f, errors.New("--hermetic and --network host exclude each other")
+		}
+		f.Network = "none"
+	}
 	var err error
 	if f.Platforms, err = parsePlatforms(o.Platforms); err != nil {
 		return f, err

@@ -10,11 +10,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/slipway-build/slipway/pkg/attest"
 	"github.com/slipway-build/slipway/pkg/compression"
 	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/image"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/policy"
+	"github.com/slipway-build/slipway/pkg/provenance"
 	"github.com/slipway-build/slipway/results"
 )
 
@@ -23,7 +25,10 @@ type plan struct {
 	frontend frontend.Options
 	image    image.Options
 	results  results.Files
-	notices  []string // for the user, of what is done otherwise than asked for
+	attest   *attest.Options
+	storage  storage
+	env      map[string]any // of where the build runs, for the provenance
+	notices  []string       // for the user, of what is done otherwise than asked for
 
 	policy     *policy.Images // nil if all images are allowed
 	policyMode policy.Mode
@@ -63,7 +68,7 @@ func newPlan(o *Options) (*plan, error) {
 		}
 		p.image.Annotations = append(p.image.Annotations, parsed...)
 	}
-	if err := errors.Join(p.setCompression(o), p.setFormat(o), p.setPolicy(o), o.checkIgnored()); err != nil {
+	if err := errors.Join(p.setCompression(o), p.setFormat(o), p.setPolicy(o), p.setAttest(o), o.checkIgnored()); err != nil {
 		return nil, err
 	}
 	for _, a := range o.Allow {
@@ -119,6 +124,21 @@ func (p *plan) setFormat(o *Options) error {
 		return fmt.Errorf("--image-format %q is not one of oci, docker", o.ImageFormat)
 	}
 	return nil
+}
+
+// setAttest reads what is to be told about the image. The frontend makes no attestations, but for what a scanner finds.
+func (p *plan) setAttest(o *Options) (err error) {
+	p.attest, err = attest.ParseOptions(o.Attest.Kinds, o.Attest.SBOM, o.Attest.Provenance, o.BuildArgs)
+	if err == nil {
+		p.storage, err = parseStorage(o)
+	}
+	if err == nil && !p.attest.None() && p.image.Docker && p.storage.index() {
+		err = errors.New("attestations cannot be attached with --image-format docker: they need OCI's media types")
+	}
+	if err == nil && p.attest.Provenance != nil && o.Attest.EnvDir != "" {
+		p.env, err = provenance.ReadEnv(o.Attest.EnvDir)
+	}
+	return err
 }
 
 // addContext takes one --build-context NAME=VALUE.

@@ -35,22 +35,22 @@ func (p *preflight) check(ctx context.Context, e *op.Exec) error {
 	if err := e.Permitted(p.env); err != nil {
 		return err
 	}
-	if limits := e.Limits(); limits != nil {
-		if err := p.checkLimits(limits); err != nil {
+	if demands := e.Demands(); demands != nil {
+		if err := p.checkDemands(demands); err != nil {
 			return err
 		}
 	}
 	return p.checkArchitecture(ctx, e.Platform.Architecture)
 }
 
-// checkLimits asks the backend whether it can set them.
-func (p *preflight) checkLimits(limits *isolation.Process) error {
+// checkDemands asks the backend whether it can meet them.
+func (p *preflight) checkDemands(demands *isolation.Process) error {
 	b, err := p.backend.get(nil)
 	if err != nil {
 		return err
 	}
 	if c, ok := b.(isolation.Checker); ok {
-		return c.Check(limits)
+		return c.Check(demands)
 	}
 	return nil
 }
@@ -70,21 +70,5 @@ func (p *preflight) checkArchitecture(ctx context.Context, architecture string) 
 
 // vertices lists what a build has to do, each after what it needs.
 func vertices(r *frontend.Result, further ...*frontend.Result) []*op.Vertex {
-	var all []*op.Vertex
-	seen := map[*op.Vertex]bool{}
-	var visit func(v *op.Vertex)
-	visit = func(v *op.Vertex) {
-		if v == nil || seen[v] {
-			return
-		}
-		seen[v] = true
-		for _, i := range v.Inputs {
-			visit(i.Vertex)
-		}
-		all = append(all, v)
-	}
-	for _, root := range roots(r, further...) {
-		visit(root.Vertex)
-	}
-	return all
+	return op.Vertices(roots(r, further...)...)
 }

@@ -14,6 +14,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strconv"
 	"sync"
 	"time"
@@ -22,6 +23,7 @@ import (
 	commonexptypes "github.com/moby/buildkit/exporter/exptypes"
 	"github.com/moby/buildkit/frontend/dockerfile/builder"
 	gateway "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/opencontainers/go-digest"
 
 	"github.com/slipway-build/slipway/pkg/op"
@@ -58,6 +60,7 @@ type Result struct {
 	Metadata map[string][]byte
 	// Lint sums up the answer to "frontend.lint"; nil for anything else.
 	Lint *Lint
+	Used Used
 }
 
 // PlatformResult is the image of one platform.
@@ -66,6 +69,8 @@ type PlatformResult struct {
 	ID       string // "linux/arm64"
 	// Root is the image's root filesystem; nil for an image without any layer.
 	Root *op.Edge
+	// Definition is the graph that ends with Root, in LLB as the frontend made it; nil without Root.
+	Definition *pb.Definition
 	// Config is the image config as JSON. As the frontend makes it, it has the base
 	// image's rootfs section and no creation time.
 	Config []byte
@@ -97,6 +102,7 @@ func Build(ctx context.Context, opts Options, s Solver, images ImageResolver, wa
 		warn:     warn,
 	}
 	b.graph.decide = b.decideOp
+	given := maps.Clone(frontendOpts)
 	res, err := builder.Build(ctx, b.gateway(frontendOpts))
 	if err == nil {
 		err = b.readFault()
@@ -105,6 +111,9 @@ func Build(ctx context.Context, opts Options, s Solver, images ImageResolver, wa
 		return nil, convertError(err, b.dockerfile())
 	}
 	out, err := newResult(res)
+	if err == nil {
+		out.Used = b.used(given)
+	}
 	if err == nil && opts.Request == requestLint {
 		out.Lint, err = b.lint(res)
 	}
@@ -124,6 +133,7 @@ type build struct {
 	graph    *graph
 	inputs   map[string][]byte
 	resolved sync.Map // resolvedKey
+	usage
 
 	mu     sync.Mutex
 	warn   func(Warning)
@@ -188,7 +198,12 @@ func newResult(res *gateway.Result) (*Result, error) {
 	if err := json.Unmarshal(raw, &list); err != nil {
 		return nil, fmt.Errorf("platforms of the frontend's result: %w", err)
 	}
+	seen := map[string]bool{} // a platform may be asked for twice
 	for _, p := range list.Platforms {
+		if seen[p.ID] {
+			continue
+		}
+		seen[p.ID] = true
 		r, err := platformResult(res, p)
 		if err != nil {
 			return nil, fmt.Errorf("result for %s: %w", p.ID, err)
@@ -226,7 +241,7 @@ func platformResult(res *gateway.Result, p exptypes.Platform) (*PlatformResult, 
 	switch ref := ref.(type) {
 	case nil:
 	case *reference:
-		r.Root = &ref.edge
+		r.Root, r.Definition = &ref.edge, ref.definition
 	default:
 		return nil, fmt.Errorf("unexpected reference %T", ref)
 	}

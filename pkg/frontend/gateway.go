@@ -69,7 +69,7 @@ func (g *gatewayClient) Solve(ctx context.Context, req gw.SolveRequest) (*gw.Res
 		// An image without layers. The reference must stay a nil interface.
 		return res, nil
 	}
-	ref := &reference{build: g.build, edge: *edge}
+	ref := &reference{build: g.build, edge: *edge, definition: req.Definition}
 	if req.Evaluate {
 		if err := ref.Evaluate(ctx); err != nil {
 			return nil, err

@@ -69,6 +69,7 @@ func (g *gatewayClient) resolveImage(ctx context.Context, ref string, opt source
 		g.noteLookup(err)
 		return "", "", nil, err
 	}
+	g.noteImage(ref, dgst, p, layout != "")
 	return pinned, dgst, config, nil
 }
 

@@ -85,10 +85,9 @@ func (o *Options) frontendOpts() (map[string]string, error) {
 		}
 	}
 	for _, k := range slices.Sorted(maps.Keys(o.BuildArgs)) {
-		// The frontend would pull a scanner for an SBOM, and leave provenance to whoever
-		// calls it.
+		// Whoever calls this makes the attestations; the frontend would pull a scanner for an SBOM.
 		if strings.HasPrefix(k, "BUILDKIT_ATTEST_") {
-			return nil, &UnsupportedError{What: "the build argument " + k, Reason: "there are no attestations in this version"}
+			continue
 		}
 		m["build-arg:"+k] = o.BuildArgs[k]
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/buildkit/client/llb"
 	gw "github.com/moby/buildkit/frontend/gateway/client"
+	"github.com/moby/buildkit/solver/pb"
 	"github.com/moby/patternmatcher"
 	fstypes "github.com/tonistiigi/fsutil/types"
 
@@ -24,13 +25,15 @@ const maxRead = 16<<20 + 1
 // reference is a place in the build graph whose files the frontend can look at. It is solved
 // when it is first looked at.
 type reference struct {
-	build *build
-	edge  op.Edge
+	build      *build
+	edge       op.Edge
+	definition *pb.Definition // which edge is the end of
 }
 
 var _ gw.Reference = (*reference)(nil)
 
 func (r *reference) view(ctx context.Context) (*tree.View, error) {
+	r.build.noteEdge(r.edge)
 	t, err := r.build.solver.Solve(ctx, r.edge)
 	if err != nil {
 		return nil, op.Locate(err, r.edge.Vertex.Locations)

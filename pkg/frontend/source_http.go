@@ -15,7 +15,20 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/policy"
 )
+
+// HTTP is the download that a source policy's source stands for.
+func HTTP(s policy.Source) (*op.HTTP, error) {
+	if !strings.HasPrefix(s.Identifier, schemeHTTP+"://") && !strings.HasPrefix(s.Identifier, schemeHTTPS+"://") {
+		return nil, fmt.Errorf("the source policy replaces a URL by %s, which is none", op.RedactURL(s.Identifier))
+	}
+	o, err := decodeHTTP(s.Identifier, s.Attrs)
+	if err != nil {
+		return nil, err
+	}
+	return o.(*op.HTTP), nil
+}
 
 func decodeHTTP(url string, attrs map[string]string) (op.Op, error) {
 	h := &op.HTTP{URL: url, Mode: 0o600}

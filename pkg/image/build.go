@@ -23,7 +23,7 @@ func Build(ctx context.Context, s Spec, w *layer.Writer) (*Built, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Built{options: s.Options}
+	b := &Built{options: s.Options, joined: s.makesIndex()}
 	for i := range s.Platforms {
 		img, err := newImage(&s.Platforms[i], blobs, &s.Options)
 		if err != nil {
@@ -31,8 +31,8 @@ func Build(ctx context.Context, s Spec, w *layer.Writer) (*Built, error) {
 		}
 		b.images = append(b.images, img)
 	}
-	if s.makesIndex() {
-		if b.index, err = newIndex(b.images, &s.Options); err != nil {
+	if b.joined {
+		if b.index, err = newIndex(b.images, nil, &s.Options); err != nil {
 			return nil, err
 		}
 	}
@@ -115,12 +115,20 @@ type Built struct {
 	options Options
 	images  []*Image
 	index   *Index
+	joined  bool
+
+	statements   [][]Statement  // by image
+	attestations []*Attestation // by image
 }
 
 // Images are the images, in the order of the Spec.
 func (b *Built) Images() []*Image { return b.images }
 
-// Index is the index around the images; nil for a single image without one.
+// Joined reports whether the images are those of several platforms, or shall look like it: then outputs of plain files keep them
+// apart.
+func (b *Built) Joined() bool { return b.joined }
+
+// Index is the index around the images and their attestations; nil for a single image without one.
 func (b *Built) Index() *Index { return b.index }
 
 // Options are those that the image was built with.

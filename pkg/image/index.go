@@ -8,16 +8,17 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Index joins the images of several platforms. It implements v1.ImageIndex.
+// Index joins the images of several platforms, and what is said about them. It implements v1.ImageIndex.
 type Index struct {
-	desc   v1.Descriptor
-	raw    []byte
-	images []*Image
+	desc      v1.Descriptor
+	raw       []byte
+	manifests map[v1.Hash]v1.Image
 }
 
 var _ v1.ImageIndex = (*Index)(nil)
 
-func newIndex(images []*Image, o *Options) (*Index, error) {
+func newIndex(images []*Image, attestations []*Attestation, o *Options) (*Index, error) {
+	x := &Index{manifests: map[v1.Hash]v1.Image{}}
 	m := v1.IndexManifest{
 		SchemaVersion: 2,
 		MediaType:     indexType(o),
@@ -25,20 +26,22 @@ func newIndex(images []*Image, o *Options) (*Index, error) {
 	}
 	for _, i := range images {
 		m.Manifests = append(m.Manifests, i.desc)
+		x.manifests[i.desc.Digest] = i
 	}
-	raw, err := indent(m)
+	for _, a := range attestations {
+		m.Manifests = append(m.Manifests, a.desc)
+		x.manifests[a.desc.Digest] = a
+	}
+	var err error
+	if x.raw, err = indent(m); err != nil {
+		return nil, err
+	}
+	digest, size, err := v1.SHA256(bytes.NewReader(x.raw))
 	if err != nil {
 		return nil, err
 	}
-	digest, size, err := v1.SHA256(bytes.NewReader(raw))
-	if err != nil {
-		return nil, err
-	}
-	return &Index{
-		desc:   v1.Descriptor{MediaType: m.MediaType, Digest: digest, Size: size, Annotations: o.annotations(OnIndexDescriptor, nil)},
-		raw:    raw,
-		images: images,
-	}, nil
+	x.desc = v1.Descriptor{MediaType: m.MediaType, Digest: digest, Size: size, Annotations: o.annotations(OnIndexDescriptor, nil)}
+	return x, nil
 }
 
 // Descriptor describes the index, with annotations.
@@ -63,10 +66,8 @@ func (x *Index) RawManifest() ([]byte, error) { return bytes.Clone(x.raw), nil }
 
 // Image implements v1.ImageIndex.
 func (x *Index) Image(h v1.Hash) (v1.Image, error) {
-	for _, i := range x.images {
-		if i.desc.Digest == h {
-			return i, nil
-		}
+	if i, ok := x.manifests[h]; ok {
+		return i, nil
 	}
 	return nil, fmt.Errorf("index %s has no image %s", x.desc.Digest, h)
 }

@@ -29,6 +29,8 @@ type Env struct {
 	AllowInsecure bool
 	// AllowHostNetwork permits RUN --network=host.
 	AllowHostNetwork bool
+	// Hermetic forbids each RUN that could reach the network, and gives cache mounts nothing from builds before.
+	Hermetic bool
 	// Fresh is the build's record of emptied caches; without it none is emptied.
 	Fresh *FreshCaches
 	// Now is the one clock value of the build: what operations make is as old

@@ -165,15 +165,18 @@ func (e *Exec) Permitted(env *Env) error {
 	if e.Network == isolation.NetworkHost && !env.AllowHostNetwork {
 		return errors.New("entitlement network.host is not allowed: RUN --network=host needs it, and whoever starts the build can give it with --allow network.host")
 	}
+	if env.Hermetic && (e.Network != isolation.NetworkNone || e.Insecure) {
+		return errors.New("the build is hermetic: RUN has no network, and can ask neither for one (--network) nor for privileges that give it one (--security=insecure)")
+	}
 	return nil
 }
 
-// Limits are the part of e's process that takes a control group of its own; nil if there is none.
-func (e *Exec) Limits() *isolation.Process {
-	if e.CgroupParent == "" && (e.Resources == nil || *e.Resources == isolation.Resources{}) {
+// Demands are the part of e's process that not every pod can give: a control group of its own, and no network; nil if there is none.
+func (e *Exec) Demands() *isolation.Process {
+	if e.CgroupParent == "" && (e.Resources == nil || *e.Resources == isolation.Resources{}) && e.Network != isolation.NetworkNone {
 		return nil
 	}
-	return &isolation.Process{Args: e.Args, Cwd: e.Cwd, CgroupParent: e.CgroupParent, Resources: e.Resources}
+	return &isolation.Process{Args: e.Args, Cwd: e.Cwd, CgroupParent: e.CgroupParent, Resources: e.Resources, Network: e.Network}
 }
 
 // Run implements Op.

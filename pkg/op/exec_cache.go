@@ -65,7 +65,8 @@ func (e *Exec) holdCaches(ctx context.Context, env *Env, in []Input) (_ map[int]
 	for _, name := range slices.Sorted(maps.Keys(caches)) {
 		c := caches[name]
 		m := &e.Mounts[c.mounts[0]]
-		if e.FreshCaches && env.Fresh != nil {
+		fresh := e.FreshCaches || env.Hermetic
+		if fresh && env.Fresh != nil {
 			if err := env.Fresh.empty(env, name, m.Dest); err != nil {
 				return nil, nil, fmt.Errorf("cache mount %s: %w", m.Dest, err)
 			}
@@ -75,7 +76,7 @@ func (e *Exec) holdCaches(ctx context.Context, env *Env, in []Input) (_ map[int]
 			return nil, nil, fmt.Errorf("cache mount %s: %w", m.Dest, err)
 		}
 		unlocks = append(unlocks, unlock)
-		dir, err := m.cacheDir(ctx, env, name, held, in, !e.FreshCaches)
+		dir, err := m.cacheDir(ctx, env, name, held, in, !fresh)
 		if err != nil {
 			return nil, nil, fmt.Errorf("cache mount %s: %w", m.Dest, err)
 		}

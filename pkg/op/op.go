@@ -82,6 +82,27 @@ type Edge struct {
 	Output int
 }
 
+// Vertices lists the vertices that edges are of, and all that those are built upon, each once and inputs first.
+func Vertices(edges ...Edge) []*Vertex {
+	var all []*Vertex
+	seen := map[*Vertex]bool{}
+	var visit func(v *Vertex)
+	visit = func(v *Vertex) {
+		if v == nil || seen[v] {
+			return
+		}
+		seen[v] = true
+		for _, in := range v.Inputs {
+			visit(in.Vertex)
+		}
+		all = append(all, v)
+	}
+	for _, e := range edges {
+		visit(e.Vertex)
+	}
+	return all
+}
+
 // ProgressGroup is a group of vertices in progress displays.
 type ProgressGroup struct {
 	ID, Name string

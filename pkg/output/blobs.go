@@ -33,6 +33,11 @@ func contents(b *image.Built) ([]content, error) {
 			return nil, err
 		}
 	}
+	for _, a := range b.Attestations() {
+		if err := attestationContents(a, add); err != nil {
+			return nil, err
+		}
+	}
 	if x := b.Index(); x != nil {
 		raw, err := x.RawManifest()
 		if err != nil {
@@ -54,6 +59,28 @@ func imageContents(img *image.Image, add func(content)) error {
 			add(content{l.Descriptor, layers[i].Compressed})
 		}
 	}
+	return manifestContents(img, add)
+}
+
+func attestationContents(a *image.Attestation, add func(content)) error {
+	layers, err := a.Layers()
+	if err != nil {
+		return err
+	}
+	for i, desc := range a.List() {
+		add(content{desc, layers[i].Compressed})
+	}
+	return manifestContents(a, add)
+}
+
+// manifest is an image or what has the form of one.
+type manifest interface {
+	v1.Image
+	Descriptor() (*v1.Descriptor, error)
+}
+
+// manifestContents are the config and the manifest.
+func manifestContents(img manifest, add func(content)) error {
 	m, err := img.Manifest()
 	if err != nil {
 		return err

@@ -38,7 +38,7 @@ func (l *Local) String() string { return "copying files to " + l.dest }
 // Prepare implements Output: it writes everything into a temporary directory in the
 // destination, which is then on the same filesystem even where the destination is a mount.
 func (l *Local) Prepare(ctx context.Context, b *image.Built) (_ Pending, err error) {
-	split := b.Index() != nil
+	split := b.Joined()
 	if l.split != nil {
 		split = *l.split
 	}

@@ -2,7 +2,9 @@ package output
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"path"
 	"strings"
 	"time"
 
@@ -27,7 +29,7 @@ func (t *Tar) String() string { return "writing tar " + t.file.dest }
 // Prepare implements Output.
 func (t *Tar) Prepare(ctx context.Context, b *image.Built) (Pending, error) {
 	return t.file.prepare(ctx, func(ctx context.Context, w io.Writer) error {
-		l, err := flatten(ctx, b, b.Index() != nil)
+		l, err := flatten(ctx, b, b.Joined())
 		if err != nil {
 			return err
 		}
@@ -39,7 +41,7 @@ func (t *Tar) Prepare(ctx context.Context, b *image.Built) (Pending, error) {
 // flatten is the root filesystem as one layer. With split each platform is in its own directory.
 func flatten(ctx context.Context, b *image.Built, split bool) (layer.Layer, error) {
 	var files []layer.File
-	for _, img := range b.Images() {
+	for i, img := range b.Images() {
 		prefix := ""
 		if split {
 			prefix = platformDir(img.Platform())
@@ -51,6 +53,11 @@ func flatten(ctx context.Context, b *image.Built, split bool) (layer.Layer, erro
 			return nil, err
 		}
 		files = append(files, own...)
+		said, err := statements(ctx, b, i, prefix, split)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, said...)
 	}
 	l, err := layer.New(files)
 	if err != nil {
@@ -60,6 +67,32 @@ func flatten(ctx context.Context, b *image.Built, split bool) (layer.Layer, erro
 		return layer.Clamp(l, *epoch), nil
 	}
 	return l, nil
+}
+
+// statements are files with what is said about an image, as BuildKit names them: provenance.json, and where the images of several
+// platforms are in one directory, provenance.linux_amd64.json.
+func statements(ctx context.Context, b *image.Built, i int, prefix string, split bool) ([]layer.File, error) {
+	img := b.Images()[i]
+	var files []layer.File
+	for _, s := range b.Statements(i) {
+		name := s.Name
+		if b.Joined() && !split {
+			ext := path.Ext(name)
+			name = strings.TrimSuffix(name, ext) + "." + platformDir(img.Platform()) + ext
+		}
+		view, err := img.Tree().View(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if _, err := view.Lookup("/" + name); err == nil {
+			return nil, fmt.Errorf("the image has a file /%s itself, where a statement about it should go", name)
+		}
+		files = append(files, layer.File{
+			Entry:   layer.Entry{Path: prefix + name, Type: layer.Regular, Mode: 0o644, Size: int64(len(s.Content)), ModTime: b.Options().Now},
+			Content: layer.Bytes(s.Content),
+		})
+	}
+	return files, nil
 }
 
 func flattenImage(ctx context.Context, img *image.Image, prefix string) ([]layer.File, error) {

@@ -109,7 +109,7 @@ func (g *Guard) Admit(ctx context.Context, ref string, p op.Platform) (string, e
 	demands := g.policy.For(i)
 	switch {
 	case demands.Reject:
-		return ref, g.deny(i, nil)
+		return ref, g.deny(i, "")
 	case len(demands.Signatures) == 0:
 		return ref, nil
 	}
@@ -120,7 +120,7 @@ func (g *Guard) Admit(ctx context.Context, ref string, p op.Platform) (string, e
 	}
 	v, err := g.verdicts.Do(ctx, g.life, key, func(ctx context.Context) (*verdict, error) { return g.decide(ctx, i, found, demands) })
 	if err != nil && g.mode == Warn {
-		v, err = &verdict{g.denial(i, err)}, nil
+		v, err = &verdict{g.denial(i, err.Error())}, nil
 	}
 	if err != nil {
 		return "", fmt.Errorf("policy %s: %w", g.policy, err)
@@ -139,7 +139,7 @@ func (g *Guard) decide(ctx context.Context, i *Image, found *registry.Found, dem
 		err := g.verifier.Verify(ctx, i, found, s)
 		var unsigned *UnsignedError
 		if errors.As(err, &unsigned) {
-			return &verdict{g.denial(i, unsigned)}, nil
+			return &verdict{g.denial(i, unsigned.Error())}, nil
 		}
 		if err != nil {
 			return nil, err
@@ -213,9 +213,9 @@ func (g *Guard) admitLocal(ctx context.Context, store, id string) error {
 	demands := g.policy.For(i)
 	switch {
 	case demands.Reject:
-		return g.deny(i, nil)
+		return g.deny(i, "")
 	case len(demands.Signatures) > 0:
-		return g.deny(i, errors.New("it must be signed, and images in local layouts and archives have no signatures"))
+		return g.deny(i, "it must be signed, and images in local layouts and archives have no signatures")
 	}
 	return nil
 }
@@ -242,11 +242,11 @@ func admittedKey(pinned, layout string) (string, error) {
 	return i.String(), nil
 }
 
-func (g *Guard) denial(i *Image, why error) *DeniedError {
-	return &DeniedError{Image: i.String(), Policy: g.policy.String(), Reason: why}
+func (g *Guard) denial(i *Image, why string) *DeniedError {
+	return &DeniedError{Image: i.String(), Policy: g.policy.String(), Why: why}
 }
 
-func (g *Guard) deny(i *Image, why error) error { return g.refuse(g.denial(i, why)) }
+func (g *Guard) deny(i *Image, why string) error { return g.refuse(g.denial(i, why)) }
 
 // refuse is what the mode makes of a denial.
 func (g *Guard) refuse(denied *DeniedError) error {

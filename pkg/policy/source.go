@@ -34,8 +34,8 @@ type Source struct {
 type DeniedError struct {
 	Source string // the identifier, without credentials
 	Image  string // the name, if it is the policy about images that forbids it
-	Policy string // the policy's file
-	Reason error  // nil if there is none but that the policy says so
+	Policy string // the policy's file, or the flag that makes it
+	Why    string // "" where the policy says no more
 }
 
 // Error implements error.
@@ -44,10 +44,11 @@ func (e *DeniedError) Error() string {
 	if e.Image != "" {
 		what = fmt.Sprintf("image %q", e.Image)
 	}
-	if e.Reason != nil {
-		return fmt.Sprintf("%s denied by policy %s: %v", what, e.Policy, e.Reason)
+	s := fmt.Sprintf("%s denied by policy %s", what, e.Policy)
+	if e.Why != "" {
+		s += ": " + e.Why
 	}
-	return fmt.Sprintf("%s denied by policy %s", what, e.Policy)
+	return s
 }
 
 // Sources is a source policy in BuildKit's form: a list of rules that allow, deny or replace sources. The
@@ -59,6 +60,7 @@ type Sources struct {
 	file    string
 	engine  *sourcepolicy.Engine
 	settled []string // identifiers
+	pinned  bool     // see Hermetic
 }
 
 // version is that of the policies that the engine knows; files need not have it.
@@ -183,13 +185,30 @@ func (s *Sources) Settled(identifiers ...string) *Sources {
 	if s == nil {
 		return nil
 	}
-	return &Sources{file: s.file, engine: s.engine, settled: append(slices.Clip(s.settled), identifiers...)}
+	c := *s
+	c.settled = append(slices.Clip(s.settled), identifiers...)
+	return &c
 }
 
 // Decide gives what is to be used for a source: the source itself or what the policy replaces it by, which
 // may be of another kind. The error is a [*DeniedError] if the policy denies it.
 func (s *Sources) Decide(ctx context.Context, want Source) (Source, error) {
 	if s == nil || slices.Contains(s.settled, want.Identifier) {
+		return want, nil
+	}
+	got, err := s.evaluate(ctx, want)
+	if err != nil || !s.pinned {
+		return got, err
+	}
+	if why := unpinned(got); why != "" {
+		return Source{}, &DeniedError{Source: op.RedactURL(got.Identifier), Policy: hermeticPolicy, Why: why}
+	}
+	return got, nil
+}
+
+// evaluate goes through the rules.
+func (s *Sources) evaluate(ctx context.Context, want Source) (Source, error) {
+	if s.engine == nil {
 		return want, nil
 	}
 	o := &pb.SourceOp{Identifier: want.Identifier, Attrs: maps.Clone(want.Attrs)}

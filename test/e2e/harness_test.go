@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
 	"github.com/slipway-build/slipway/internal/testbase"
 	"github.com/slipway-build/slipway/internal/testbin"
 	"github.com/slipway-build/slipway/test/pod"
@@ -170,4 +173,18 @@ func read(t testing.TB, path string) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+// digestOf is the digest of what a reference names.
+func digestOf(t testing.TB, ref string) string {
+	t.Helper()
+	parsed, err := name.ParseReference(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	desc, err := remote.Head(parsed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return desc.Digest.String()
 }

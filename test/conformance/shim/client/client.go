@@ -12,6 +12,7 @@ import (
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	real "github.com/moby/buildkit/client"
 	"github.com/moby/buildkit/client/llb"
+	dockerfileversion "github.com/moby/buildkit/frontend/dockerfile/version"
 	"github.com/moby/buildkit/session"
 	"google.golang.org/grpc"
 )
@@ -110,8 +111,12 @@ func (c *Client) ListWorkers(context.Context, ...ListWorkersOption) ([]*WorkerIn
 	return []*WorkerInfo{{ID: "slipway"}}, nil
 }
 
-// Info fails, as there is no daemon.
-func (c *Client) Info(context.Context) (*Info, error) { return nil, errNoDaemon }
+// Info gives the version of the frontend, which is BuildKit's own.
+func (c *Client) Info(context.Context) (*Info, error) {
+	info := &Info{}
+	info.BuildkitVersion.DockerfileVersion = dockerfileversion.Version()
+	return info, nil
+}
 
 // ContentClient gives a client whose calls fail, as there is no daemon.
 func (c *Client) ContentClient() contentapi.ContentClient {

