@@ -65,9 +65,11 @@ test-tekton: test-tools ## run the tests against Tekton
 #   docker-registry   the registry that most others are made from
 #   bzip2, xz, zstd   make the archives that ADD unpacks
 #   runc              runs containers that are shaped like pods
-#   npm               installs Azurite, an emulator of Azure's storage
+#   npm               installs Azurite, an emulator of Azure's storage, and the modules that an SBOM lists
+#   mmdebstrap, rpm, python3, objcopy
+#                     make root filesystems and say what is installed in them
 TEST_PACKAGES := busybox-static:busybox skopeo:skopeo umoci:umoci docker-registry:docker-registry \
-	bzip2:bzip2 xz-utils:xz zstd:zstd runc:runc npm:npm
+	bzip2:bzip2 xz-utils:xz zstd:zstd runc:runc npm:npm mmdebstrap:mmdebstrap rpm:rpm python3:python3 binutils:objcopy
 
 # With it, the lack of a tool is a failure. Only where all are there.
 REQUIRE_TOOLS = SLIPWAY_REQUIRE_TOOLS=$$(scripts/install-packages --check $(TEST_PACKAGES) && echo 1 || true)

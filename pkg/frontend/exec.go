@@ -69,7 +69,8 @@ func checkExec(o *rawOp, e *pb.ExecOp) error {
 	if codes := meta.GetValidExitCodes(); len(codes) > 0 {
 		return &UnsupportedError{What: "RUN that may end with an exit code other than 0"}
 	}
-	if !meta.GetRemoveMountStubsRecursive() {
+	// Of a scanner's root nothing is kept.
+	if !meta.GetRemoveMountStubsRecursive() && !isScanner(meta) {
 		return &UnsupportedError{What: "RUN that leaves mount points behind"}
 	}
 	for _, d := range e.GetCdiDevices() {

@@ -78,6 +78,8 @@ type PlatformResult struct {
 	BaseConfig []byte
 	// Epoch is the value of SOURCE_DATE_EPOCH, nil if it is not set.
 	Epoch *time.Time
+	// SBOM is what a bill of materials is made of; nil if none is asked for.
+	SBOM *Materials
 }
 
 // Build evaluates the Dockerfile: it reads what it must through s and images, and returns the
@@ -96,6 +98,7 @@ func Build(ctx context.Context, opts Options, s Solver, images ImageResolver, wa
 		platform: opts.buildPlatform(),
 		solver:   s,
 		images:   images,
+		sbom:     opts.SBOM,
 		sources:  opts.Sources,
 		graph:    newGraph(),
 		inputs:   opts.Inputs,
@@ -103,6 +106,9 @@ func Build(ctx context.Context, opts Options, s Solver, images ImageResolver, wa
 	}
 	b.graph.decide = b.decideOp
 	given := maps.Clone(frontendOpts)
+	if opts.SBOM != nil && opts.SBOM.Generator == "" {
+		delete(given, optionSBOM) // nobody asked for the placeholder
+	}
 	res, err := builder.Build(ctx, b.gateway(frontendOpts))
 	if err == nil {
 		err = b.readFault()
@@ -110,7 +116,7 @@ func Build(ctx context.Context, opts Options, s Solver, images ImageResolver, wa
 	if err != nil {
 		return nil, convertError(err, b.dockerfile())
 	}
-	out, err := newResult(res)
+	out, err := newResult(res, &opts)
 	if err == nil {
 		out.Used = b.used(given)
 	}
@@ -129,6 +135,7 @@ type build struct {
 	platform op.Platform // of the machine that builds
 	solver   Solver
 	images   ImageResolver
+	sbom     *SBOM
 	sources  *policy.Sources
 	graph    *graph
 	inputs   map[string][]byte
@@ -181,12 +188,12 @@ func (b *build) readFault() error {
 }
 
 // newResult takes BuildKit's result apart.
-func newResult(res *gateway.Result) (*Result, error) {
+func newResult(res *gateway.Result, opts *Options) (*Result, error) {
 	out := &Result{}
 	if res == nil {
 		return out, nil
 	}
-	if len(res.Attestations) > 0 {
+	if len(res.Attestations) > 0 && opts.SBOM == nil {
 		return nil, fmt.Errorf("the frontend returned attestations that nobody asked for")
 	}
 	out.Metadata, out.Index = res.Metadata, res.Refs != nil
@@ -207,6 +214,12 @@ func newResult(res *gateway.Result) (*Result, error) {
 		r, err := platformResult(res, p)
 		if err != nil {
 			return nil, fmt.Errorf("result for %s: %w", p.ID, err)
+		}
+		if opts.SBOM != nil {
+			if r.SBOM, err = materialsOf(res.Attestations[p.ID]); err != nil {
+				return nil, fmt.Errorf("result for %s: %w", p.ID, err)
+			}
+			opts.limitScanner(r.SBOM)
 		}
 		out.Platforms = append(out.Platforms, *r)
 	}

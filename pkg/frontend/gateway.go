@@ -60,11 +60,19 @@ func (g *gatewayClient) Solve(ctx context.Context, req gw.SolveRequest) (*gw.Res
 	case req.Frontend != "":
 		return g.solveFrontend(ctx, req)
 	}
+	res := gw.NewResult()
+	scan, err := g.solveScan(ctx, req.Definition)
+	if err != nil {
+		return nil, err
+	}
+	if scan != nil {
+		res.SetRef(scan)
+		return res, nil
+	}
 	edge, err := g.graph.decode(ctx, req.Definition)
 	if err != nil {
 		return nil, err
 	}
-	res := gw.NewResult()
 	if edge == nil {
 		// An image without layers. The reference must stay a nil interface.
 		return res, nil

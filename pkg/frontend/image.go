@@ -93,6 +93,9 @@ func pin(ref string, dgst digest.Digest) (string, error) {
 // ResolveSourceMetadata implements gw.Client. For a Dockerfile it is asked about images and,
 // when SOURCE_DATE_EPOCH names one, about contexts.
 func (g *gatewayClient) ResolveSourceMetadata(ctx context.Context, source *pb.SourceOp, opt sourceresolver.Opt) (*sourceresolver.MetaResponse, error) {
+	if r := resolvePlaceholder(source); r != nil && g.sbom != nil {
+		return r, nil
+	}
 	source, err := g.decide(ctx, source)
 	if err != nil {
 		g.noteLookup(err)

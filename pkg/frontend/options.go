@@ -57,6 +57,8 @@ type Options struct {
 	ImageResolveMode string
 	// Sources says what the build may bring in; nil allows everything.
 	Sources *policy.Sources
+	// SBOM asks for the materials of a bill of materials; nil for none.
+	SBOM *SBOM
 	// Request asks for something else than an image: "frontend.lint",
 	// "frontend.outline", "frontend.targets" or "frontend.subrequests.describe".
 	Request string
@@ -93,6 +95,12 @@ func (o *Options) frontendOpts() (map[string]string, error) {
 	}
 	for k, v := range o.Labels {
 		m["label:"+k] = v
+	}
+	if o.SBOM != nil {
+		var err error
+		if m[optionSBOM], err = o.SBOM.option(); err != nil {
+			return nil, err
+		}
 	}
 	if err := o.addContexts(m); err != nil {
 		return nil, err

@@ -1,0 +1,133 @@
+package sbom
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/state"
+	"github.com/slipway-build/slipway/pkg/tree"
+)
+
+// debianSuite is the release that the root filesystem is of.
+const debianSuite = "bookworm"
+
+// debian is a minimal Debian root filesystem. It is made once on a machine, and kept in the user's cache
+// directory.
+func debian(t testing.TB, s *state.Dir) *tree.Tree {
+	t.Helper()
+	mmdebstrap := tool(t, "mmdebstrap")
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := filepath.Join(cache, "slipway-tests", "debian-"+debianSuite+".tar")
+	if _, err := os.Stat(kept); err != nil {
+		if os.Geteuid() != 0 {
+			t.Skip("mmdebstrap makes a root filesystem as root only")
+		}
+		if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		fresh := filepath.Join(t.TempDir(), "root.tar")
+		output(t, mmdebstrap, "--quiet", "--variant=minbase", "--mode=root", debianSuite, fresh)
+		move(t, fresh, kept)
+	}
+	f, err := os.Open(kept)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	l, err := layer.FromTar(t.Context(), f, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tree.New(l)
+}
+
+// move copies a file, so that the other one is complete as soon as it exists.
+func move(t testing.TB, from, to string) {
+	t.Helper()
+	partial := to + ".partial"
+	output(t, "cp", from, partial)
+	if err := os.Rename(partial, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// adminDir is a dpkg database with the status file of a tree.
+func adminDir(t testing.TB, tr *tree.Tree) string {
+	t.Helper()
+	v, err := tr.View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := v.Open(t.Context(), "var/lib/dpkg/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	status, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "status"), status, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Of a Debian root filesystem every package is found that dpkg says is installed, with its version
+// and architecture, and no other.
+func TestDebianAsDpkgQuery(t *testing.T) {
+	query := tool(t, "dpkg-query")
+	s := newState(t)
+	tr := debian(t, s)
+	var want []string
+	for _, line := range output(t, query, "--admindir="+adminDir(t, tr), "-W",
+		"-f", `${db:Status-Status} ${Package} ${Version} ${Architecture}\n`) {
+		if p, ok := strings.CutPrefix(line, "installed "); ok {
+			want = append(want, p)
+		}
+	}
+	if len(want) < 50 {
+		t.Fatalf("dpkg-query lists only %d packages", len(want))
+	}
+	inv := scanned(t, tr, s)
+	var got []string
+	for _, p := range inv.Packages() {
+		if p.Type != "deb" {
+			t.Errorf("%s is no package of Debian's, and there should be no other", p.PURL)
+			continue
+		}
+		_, qualifiers, _ := strings.Cut(p.PURL, "?")
+		arch := ""
+		for q := range strings.SplitSeq(qualifiers, "&") {
+			if a, ok := strings.CutPrefix(q, "arch="); ok {
+				arch = a
+			}
+		}
+		if !strings.HasPrefix(p.PURL, "pkg:deb/debian/") || !strings.Contains(qualifiers, "distro="+debianSuite) {
+			t.Errorf("package URL of %s: %s", p.Name, p.PURL)
+		}
+		if p.Supplier == "" {
+			t.Errorf("%s has no supplier", p.Name)
+		}
+		got = append(got, p.Name+" "+p.Version+" "+arch)
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("packages (-dpkg-query +scan):\n%s", diff)
+	}
+	if d := inv.Distribution(); d.ID != "debian" || d.VersionID != "12" {
+		t.Errorf("distribution: %+v", d)
+	}
+}
