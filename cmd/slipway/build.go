@@ -145,6 +145,11 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 			o.SourcePolicyFile, err = policy.File(c.String("source-policy-file"), c.String("source-policy-dir"))
 			return err
 		},
+		func() error {
+			o.PolicyMode = c.String("policy-mode")
+			o.PolicyFile, err = policy.File(c.String("policy"), c.String("policy-dir"))
+			return err
+		},
 		func() error { o.Cache, err = cacheOptions(c); return err },
 		func() error { o.Registry, err = pullOptions(c); return err },
 		func() error { o.Secrets, err = secrets(c.StringSlice("secret"), c.String("secrets-dir")); return err },

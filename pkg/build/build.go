@@ -91,6 +91,7 @@ type session struct {
 	writer       *layer.Writer
 	display      *progress.Display
 	client       *registry.Client
+	images       imageSource
 	backend      *lazyBackend
 	env          *op.Env
 	secrets      *secret.Store
@@ -244,7 +245,7 @@ func (s *session) openSources() (*source, error) {
 // startSolver starts what executes the graph.
 func (s *session) startSolver(ctx context.Context) {
 	s.env = &op.Env{
-		Images: s.client, Downloads: s.downloads(), Repositories: s.repositories(), Locals: s.plan.locals,
+		Images: s.images, Downloads: s.downloads(), Repositories: s.repositories(), Locals: s.plan.locals,
 		Secrets: s.secrets, Agents: s.agents.Sockets, State: s.state, Fresh: &op.FreshCaches{}, Now: s.now,
 		Hermetic:      s.Hermetic,
 		AllowInsecure: slices.Contains(s.Allow, allowInsecure),
@@ -269,15 +270,6 @@ func (s *session) executor() solve.Executor {
 		bottom = s.cache.Caching(bottom)
 	}
 	return s.meter.Observe(s.display.Observe(s.trace.Observe(solve.Memoizing(bottom))))
-}
-
-// connect prepares the registry client.
-func (s *session) connect(ctx context.Context) (err error) {
-	r := s.Registry
-	r.State, r.Layouts = s.state, s.plan.layouts
-	r.Warn = s.note
-	s.client, err = registry.New(ctx, r)
-	return err
 }
 
 // downloads prepares the client for files from web servers.
@@ -308,7 +300,7 @@ func (s *session) run(ctx context.Context) (_ *Result, err error) {
 	whole := ctx // of what outlasts this function
 	ctx, checked := s.checkOutputs(ctx)
 	defer func() { err = checked(err) }()
-	graph, err := frontend.Build(ctx, s.plan.frontend, s.solver, s.client, s.warn)
+	graph, err := frontend.Build(ctx, s.plan.frontend, s.solver, s.images, s.warn)
 	if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,9 @@ type Options struct {
 	Check         bool // only check the Dockerfile
 	// SourcePolicyFile says which sources may be used, in BuildKit's form; "" for all.
 	SourcePolicyFile string
+	// PolicyFile says which images may be used, in the form of containers-policy.json(5); "" for all. PolicyMode is
+	// "enforce" or "warn"; "" for the former.
+	PolicyFile, PolicyMode string
 	// Hermetic refuses what is not pinned, and gives RUN no network.
 	Hermetic bool
 
