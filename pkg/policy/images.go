@@ -195,7 +195,7 @@ func checkScope(transport, scope string) error {
 	case transport == transportLayout, transport == transportLayoutArchive:
 		// The name of an image in it may have any form.
 		if path, _, _ := strings.Cut(scope, ":"); !filepath.IsAbs(path) || filepath.Clean(path) != path {
-			return errors.New("the scope is no absolute path without . and ..")
+			return errors.New("the scope is no absolute path, or not a clean one")
 		}
 		if scope == "/" {
 			return errors.New(`the scope of all paths is ""`)
