@@ -228,6 +228,9 @@ func (s *session) openSources() (*source, error) {
 		return nil, err
 	}
 	s.plan.frontend.Contexts = s.plan.contexts
+	if bom := s.plan.attest.SBOM; bom != nil && !s.Check {
+		s.plan.frontend.SBOM = &frontend.SBOM{Generator: bom.Generator, Parameters: bom.Parameters}
+	}
 	s.plan.frontend.Sources = s.sources
 	if s.git != nil {
 		from.extra["context"] = s.git.address
@@ -308,7 +311,7 @@ func (s *session) run(ctx context.Context) (_ *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.preflight(ctx, s.env, vertices(graph, further...)); err != nil {
+	if err := s.preflight(ctx, s.env, append(vertices(graph, further...), op.Vertices(scanners(graph)...)...)); err != nil {
 		return nil, err
 	}
 	s.meter.Expect(len(vertices(graph, further...)) + 1) // and the export
@@ -354,7 +357,7 @@ func (s *session) make(ctx context.Context, graph *frontend.Result, further ...*
 		if err != nil {
 			return nil, err
 		}
-		return s.attest(ctx, b, graph)
+		return s.attest(ctx, solver, b, graph)
 	})
 }
 

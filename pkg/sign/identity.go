@@ -72,14 +72,14 @@ func (i *identity) certify(ctx context.Context, pair *sign.EphemeralKeypair, tok
 	authority := sign.NewFulcio(&sign.FulcioOptions{BaseURL: i.fulcio, Timeout: serviceTimeout, Transport: transport})
 	leaf, err := authority.GetCertificate(ctx, pair, &sign.CertificateProviderOptions{IDToken: token})
 	if err = errors.Join(err, chainErr); err != nil {
-		return nil, time.Time{}, plain(ctx, fmt.Errorf("Fulcio (%s): %w", i.fulcio, err))
+		return nil, time.Time{}, plain(ctx, fmt.Errorf("asking Fulcio (%s): %w", i.fulcio, err))
 	}
 	cert, err := x509.ParseCertificate(leaf)
 	if err != nil {
-		return nil, time.Time{}, fmt.Errorf("Fulcio's certificate: %w", err)
+		return nil, time.Time{}, fmt.Errorf("the certificate from Fulcio: %w", err)
 	}
 	if public, ok := cert.PublicKey.(interface{ Equal(crypto.PublicKey) bool }); !ok || !public.Equal(pair.GetPublicKey()) {
-		return nil, time.Time{}, errors.New("Fulcio's certificate is for another key than it was asked for")
+		return nil, time.Time{}, errors.New("the certificate from Fulcio is for another key than it was asked for")
 	}
 	c.leaf = leaf
 	return c, cert.NotAfter, nil
@@ -97,7 +97,7 @@ func chainAbove(answer []byte) ([]byte, error) {
 		Detached chain `json:"signedCertificateDetachedSct"`
 	}
 	if err := json.Unmarshal(answer, &a); err != nil {
-		return nil, fmt.Errorf("Fulcio's answer: %w", err)
+		return nil, fmt.Errorf("its answer: %w", err)
 	}
 	all := a.Embedded.Chain.Certificates
 	if len(all) == 0 {

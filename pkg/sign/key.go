@@ -53,7 +53,7 @@ func readKey(ref string) (*key, error) {
 	if err != nil {
 		return nil, err
 	}
-	sv, err := cosign.LoadPrivateKey(encrypted, password, nil)
+	sv, err := cosign.LoadPrivateKey(encrypted, password, &[]signature.LoadOption{})
 	if err != nil {
 		return nil, fmt.Errorf("the signing key %s cannot be read with %s: %w (it is one that \"cosign generate-key-pair\" or \"cosign import-key-pair\" made)", where, origin, err)
 	}
@@ -119,11 +119,20 @@ func newKey(sv signature.SignerVerifier) (*key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the signing key: %w", err)
 	}
-	algorithm, err := signature.GetDefaultAlgorithmDetails(public, *cosign.GetDefaultLoadOptions(nil)...)
+	// Without options: of Ed25519's two kinds, the one that "cosign verify" takes.
+	algorithm, err := signature.GetDefaultAlgorithmDetails(public)
 	if err != nil {
 		return nil, fmt.Errorf("the signing key: %w", err)
 	}
 	return &key{sv, public, string(pem), sha256.Sum256(der), algorithm}, nil
+}
+
+// checkLog refuses to enter signatures into a log that it or cosign's classic format has no entries for.
+func (k *key) checkLog() error {
+	if k.algorithm.GetHashType() == crypto.SHA256 {
+		return nil
+	}
+	return fmt.Errorf("signatures of this kind of %s key cannot be entered into the transparency log: do without, or use RSA or ECDSA P-256", k.GetKeyAlgorithm())
 }
 
 // credential implements holder.
@@ -151,8 +160,13 @@ func (w *withKey) PublicKeyVerifier(string) (root.TimeConstrainedVerifier, error
 
 // What follows implements sign.Keypair.
 
-// GetHashAlgorithm is that of the digest that is signed.
-func (k *key) GetHashAlgorithm() protocommon.HashAlgorithm { return k.algorithm.GetProtoHashType() }
+// GetHashAlgorithm is that of the digest that SignData gives.
+func (k *key) GetHashAlgorithm() protocommon.HashAlgorithm {
+	if k.algorithm.GetHashType() == 0 {
+		return protocommon.HashAlgorithm_SHA2_256
+	}
+	return k.algorithm.GetProtoHashType()
+}
 
 // GetSigningAlgorithm is that of the signature.
 func (k *key) GetSigningAlgorithm() protocommon.PublicKeyDetails {
@@ -183,7 +197,13 @@ func (k *key) GetPublicKeyPem() (string, error) { return k.pem, nil }
 
 // SignData gives the signature and the digest that it is over.
 func (k *key) SignData(ctx context.Context, data []byte) (signed, digest []byte, err error) {
-	h := k.algorithm.GetHashType().New()
+	kind := k.algorithm.GetHashType()
+	if kind == 0 { // Ed25519 signs the data itself; the digest only names them
+		sum := sha256.Sum256(data)
+		signed, err = k.SignMessage(bytes.NewReader(data), options.WithContext(ctx))
+		return signed, sum[:], err
+	}
+	h := kind.New()
 	_, _ = h.Write(data) // never fails
 	digest = h.Sum(nil)
 	signed, err = k.SignMessage(bytes.NewReader(data), options.WithContext(ctx), options.WithDigest(digest))

@@ -58,5 +58,5 @@ func (r *rekor) CreateLogEntry(params *entries.CreateLogEntryParams, opts ...ent
 	for id := range found.Payload {
 		return &entries.CreateLogEntryCreated{ETag: id, Location: known.Location, Payload: found.Payload}, nil
 	}
-	return nil, fmt.Errorf("Rekor says that it has entry %s, and gives none", id)
+	return nil, fmt.Errorf("the transparency log says that it has entry %s, and gives none", id)
 }

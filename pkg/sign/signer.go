@@ -112,6 +112,9 @@ func New(ctx context.Context, o Options, client *registry.Client) (*Signer, erro
 		if err != nil {
 			return nil, err
 		}
+		if err := key.checkLog(); err != nil && len(s.services.rekor) > 0 {
+			return nil, err
+		}
 		s.holder, s.verifier, s.trusted = key, key.SignerVerifier, key.trustedWith(s.trusted)
 	} else {
 		identity, err := newIdentity(ctx, o, s.services, client)

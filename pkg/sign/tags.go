@@ -106,8 +106,11 @@ func (t *tags) same(s oci.Signature, c claim) (bool, error) {
 		return false, err
 	}
 	var e protodsse.Envelope
-	if json.Unmarshal(stored, &e) != nil || !bytes.Equal(e.GetPayload(), c.payload) || e.GetPayloadType() != types.IntotoPayloadType {
-		return false, nil // somebody else's
+	if err := json.Unmarshal(stored, &e); err != nil {
+		return false, nil //nolint:nilerr // somebody else's, and not for us to complain about
+	}
+	if !bytes.Equal(e.GetPayload(), c.payload) || e.GetPayloadType() != types.IntotoPayloadType {
+		return false, nil
 	}
 	for _, s := range e.GetSignatures() {
 		if t.signs(s.GetSig(), c.content().PreAuthEncoding()) {

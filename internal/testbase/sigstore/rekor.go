@@ -144,9 +144,7 @@ func (l *logServer) answer(w http.ResponseWriter, status int, leaf string) {
 		refuse(w, http.StatusInternalServerError, err.Error())
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{entryID(leaf): entry})
+	answer(w, status, map[string]any{entryID(leaf): entry})
 }
 
 func (l *logServer) proven(e logEntry) (*models.LogEntryAnon, error) {

@@ -170,7 +170,13 @@ func check(t testing.TB, err error) {
 
 // refuse answers as the services do.
 func refuse(w http.ResponseWriter, status int, message string) {
+	answer(w, status, map[string]any{"code": status, "message": message})
+}
+
+func answer(w http.ResponseWriter, status int, content map[string]any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"code": status, "message": message})
+	if err := json.NewEncoder(w).Encode(content); err != nil {
+		panic(http.ErrAbortHandler) // the client is gone
+	}
 }
