@@ -190,6 +190,10 @@ func checkScope(transport, scope string) error {
 	switch {
 	case scope == "":
 		return nil
+	case transport == transportDocker:
+		if registry, _, _ := strings.Cut(scope, "/"); registry != strings.ToLower(registry) {
+			return errors.New("registries are written in lower case")
+		}
 	case transport == transportDockerArchive:
 		return fmt.Errorf("%s has no scopes", transport)
 	case transport == transportLayout, transport == transportLayoutArchive:
