@@ -71,7 +71,7 @@ func ParseNamed(s string) (Named, error) {
 
 // names lists the results that can be asked for.
 func names() []string {
-	return []string{ImageURL, ImageDigest, ImageRef, Images, SBOMBlobURL, ErrorReason, ErrorMessage}
+	return []string{ImageURL, ImageDigest, ImageRef, Images, ImageArtifactOutputs, BaseImageArtifactInputs, BaseImages, SBOMBlobURL, ErrorReason, ErrorMessage}
 }
 
 // Check finds out before a build what would keep its outcome from being written: an unknown
@@ -109,7 +109,11 @@ func (f *Files) samples(pushed bool) ([]file, error) {
 		Digest:       "sha256:" + strings.Repeat("0", 64),
 		Pushed:       pushed,
 	}
-	return f.files(sample, Result{ErrorReason, ErrorReason}, Result{ErrorMessage, ErrorMessage})
+	var extra []Result
+	for _, name := range []string{BaseImageArtifactInputs, BaseImages, SBOMBlobURL, ErrorReason, ErrorMessage} {
+		extra = append(extra, Result{name, name})
+	}
+	return f.files(sample, extra...)
 }
 
 // Write writes the outcome of a build that succeeded: the results of image, those in extra, what
@@ -117,17 +121,22 @@ func (f *Files) samples(pushed bool) ([]file, error) {
 // it has removed what it wrote. The warnings are for the user, and are given also with an
 // error.
 func (f *Files) Write(ctx context.Context, image Image, extra ...Result) (warnings []string, err error) {
-	for _, name := range []string{SBOMBlobURL, ErrorReason, ErrorMessage} {
+	for _, name := range []string{BaseImages, SBOMBlobURL, ErrorReason, ErrorMessage} {
 		if !slices.ContainsFunc(extra, func(r Result) bool { return r.Name == name }) {
 			extra = append(extra, Result{Name: name})
 		}
+	}
+	if extra, warnings, err = f.fit(image, extra); err != nil {
+		return nil, err
 	}
 	all, err := f.files(image, extra...)
 	if err != nil {
 		return nil, err
 	}
 	if !image.Pushed {
-		all, warnings = withoutHints(all)
+		var left []string
+		all, left = withoutHints(all)
+		warnings = append(warnings, left...)
 		for _, n := range f.Named {
 			if n.Name == ImageDigest {
 				warnings = append(warnings, notPushed(n.Path))
@@ -142,6 +151,31 @@ func (f *Files) Write(ctx context.Context, image Image, extra ...Result) (warnin
 		warnings = append(warnings, long)
 	}
 	return warnings, f.write(ctx, all, image.Digest)
+}
+
+// fit leaves out what is good to know and too long to be told.
+func (f *Files) fit(image Image, extra []Result) (fitting []Result, warnings []string, err error) {
+	fitting = slices.Clone(extra)
+	for _, name := range []string{BaseImages, BaseImageArtifactInputs, SBOMBlobURL} {
+		all, err := f.files(image, fitting...)
+		if err != nil {
+			return nil, nil, err
+		}
+		size, err := MessageSize(tektonResults(all))
+		if err != nil || size <= MessageLimit(f.Containers) {
+			return fitting, warnings, err
+		}
+		i := slices.IndexFunc(fitting, func(r Result) bool { return r.Name == name && r.Value != "" })
+		if i < 0 {
+			continue
+		}
+		warnings = append(warnings, fmt.Sprintf("result %s (%d bytes) is left out: with it Tekton's termination message would be longer than %d bytes", name, len(fitting[i].Value), MessageLimit(f.Containers)))
+		fitting[i].Value = ""
+		if name == BaseImageArtifactInputs { // an object cannot be empty
+			fitting = slices.Delete(fitting, i, i+1)
+		}
+	}
+	return fitting, warnings, nil
 }
 
 // files gives all files that the outcome of a build asks for.

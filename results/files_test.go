@@ -71,6 +71,8 @@ func TestWrite(t *testing.T) {
 				"a/b/IMAGE_DIGEST": digest,
 				"a/b/IMAGE_REF":    app + ":v1@" + digest,
 				"a/b/IMAGES":       both,
+
+				"a/b/IMAGE_ARTIFACT_OUTPUTS": output(app),
 			},
 		},
 		{
@@ -139,7 +141,7 @@ func TestWrite(t *testing.T) {
 				return Files{Dir: dir, Named: []Named{{ImageRef, dir + "/./IMAGE_REF"}}, DigestFile: dir + "/IMAGE_DIGEST"}
 			},
 			image: pushed,
-			want:  map[string]string{"IMAGE_URL": app + ":v1", "IMAGE_DIGEST": digest, "IMAGE_REF": app + ":v1@" + digest, "IMAGES": both},
+			want:  map[string]string{"IMAGE_URL": app + ":v1", "IMAGE_DIGEST": digest, "IMAGE_REF": app + ":v1@" + digest, "IMAGES": both, "IMAGE_ARTIFACT_OUTPUTS": output(app)},
 		},
 		{
 			name:  "too long for Tekton",
@@ -148,6 +150,14 @@ func TestWrite(t *testing.T) {
 			extra: []Result{{"LONG", strings.Repeat("x", 4096)}},
 			want:  map[string]string{"IMAGE_URL": "", "IMAGE_REF": "", "IMAGES": "", "LONG": strings.Repeat("x", 4096)},
 			warns: []string{"result LONG (4096 bytes)"},
+		},
+		{
+			name:  "what is good to know is left out where it does not fit",
+			files: func(dir string) Files { return Files{Dir: dir} },
+			image: unpushed,
+			extra: []Result{{"BASE_IMAGES", strings.Repeat("x", 3900)}, {"BASE_IMAGE_ARTIFACT_INPUTS", "{}"}},
+			want:  map[string]string{"IMAGE_URL": "", "IMAGE_REF": "", "IMAGES": "", "BASE_IMAGE_ARTIFACT_INPUTS": "{}"},
+			warns: []string{"result BASE_IMAGES (3900 bytes) is left out"},
 		},
 		{
 			name:  "too long for the kubelet",
@@ -178,7 +188,7 @@ func TestWrite(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for _, name := range []string{"SBOM_BLOB_URL", "ERROR_REASON", "ERROR_MESSAGE"} {
+				for _, name := range []string{"BASE_IMAGES", "SBOM_BLOB_URL", "ERROR_REASON", "ERROR_MESSAGE"} {
 					want[filepath.Join(rel, name)] += ""
 				}
 			}

@@ -29,8 +29,17 @@ const (
 	// Images lists all destinations in the form of ImageRef, separated by commas.
 	Images = "IMAGES"
 
-	// SBOMBlobURL is the reference of the image's bill of materials. It is empty, and declared
-	// nevertheless: Tekton fails a pipeline that refers to a result nobody wrote.
+	// ImageArtifactOutputs is an object that tells Tekton Chains of the image, "uri" and "digest", and that the build made
+	// it, "isBuildArtifact".
+	ImageArtifactOutputs = "IMAGE_ARTIFACT_OUTPUTS"
+	// BaseImageArtifactInputs is an object that tells it of the base image, "uri" and "digest".
+	BaseImageArtifactInputs = "BASE_IMAGE_ARTIFACT_INPUTS"
+	// BaseImages lists all images that the build used, in the form of ImageRef, separated by commas.
+	BaseImages = "BASE_IMAGES"
+
+	// SBOMBlobURL is the reference of the blob with the image's bill of materials, "registry.example/app@sha256:…"; several
+	// platforms' are separated by commas. It is empty, and declared nevertheless, where there is none: Tekton fails a pipeline that
+	// refers to a result nobody wrote.
 	SBOMBlobURL = "SBOM_BLOB_URL"
 
 	// ErrorReason is a word for the kind of a failure.
@@ -79,7 +88,22 @@ func (i Image) Results() ([]Result, error) {
 		{ImageDigest, i.Digest},
 		{ImageRef, all[0]},
 		{Images, strings.Join(all, ",")},
+		{ImageArtifactOutputs, Artifact(refs[0].tag.Context().Name(), i.Digest, true)},
 	}, nil
+}
+
+// Artifact is the value of a result that is an object about an artifact, in the form of Tekton Chains' type hints.
+func Artifact(uri, digest string, built bool) string {
+	o := struct {
+		URI    string `json:"uri"`
+		Digest string `json:"digest"`
+		Built  string `json:"isBuildArtifact,omitempty"` // values of objects are strings
+	}{URI: uri, Digest: digest}
+	if built {
+		o.Built = "true"
+	}
+	data, _ := json.Marshal(o) //nolint:errchkjson // strings alone never fail
+	return string(data)
 }
 
 // nameDigestLines is the content of Kaniko's --image-name-with-digest-file and, with tags, of

@@ -25,6 +25,7 @@ func TestImageResults(t *testing.T) {
 				{"IMAGE_DIGEST", digest},
 				{"IMAGE_REF", app + ":v1@" + digest},
 				{"IMAGES", app + ":v1@" + digest},
+				{"IMAGE_ARTIFACT_OUTPUTS", output(app)},
 			},
 		},
 		{
@@ -35,6 +36,7 @@ func TestImageResults(t *testing.T) {
 				{"IMAGE_DIGEST", digest},
 				{"IMAGE_REF", app + ":v2@" + digest},
 				{"IMAGES", app + ":v2@" + digest + "," + app + ":latest@" + digest + ",ghcr.io/team/app:v2@" + digest},
+				{"IMAGE_ARTIFACT_OUTPUTS", output(app)},
 			},
 		},
 		{
@@ -45,6 +47,7 @@ func TestImageResults(t *testing.T) {
 				{"IMAGE_DIGEST", digest},
 				{"IMAGE_REF", app + ":latest@" + digest},
 				{"IMAGES", app + ":latest@" + digest},
+				{"IMAGE_ARTIFACT_OUTPUTS", output(app)},
 			},
 		},
 		{
@@ -55,6 +58,7 @@ func TestImageResults(t *testing.T) {
 				{"IMAGE_DIGEST", digest},
 				{"IMAGE_REF", "team/app:v1@" + digest},
 				{"IMAGES", "team/app:v1@" + digest},
+				{"IMAGE_ARTIFACT_OUTPUTS", output("index.docker.io/team/app")},
 			},
 		},
 		{
@@ -102,5 +106,16 @@ func TestImageResultsRefuses(t *testing.T) {
 				t.Errorf("got %q, error %v, want an error with %q", got, err, tt.want)
 			}
 		})
+	}
+}
+
+// output is what tells Tekton Chains of an image in a repository.
+func output(repository string) string {
+	return `{"uri":"` + repository + `","digest":"` + digest + `","isBuildArtifact":"true"}`
+}
+
+func TestArtifactOfAnotherBuild(t *testing.T) {
+	if got, want := Artifact("example.com/base", digest, false), `{"uri":"example.com/base","digest":"`+digest+`"}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

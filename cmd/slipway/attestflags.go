@@ -14,6 +14,7 @@ func attestFlags() []cli.Flag {
 		&cli.StringSliceFlag{Category: category, Name: "attest", Usage: "`type=TYPE[,KEY=VALUE…]` to attach to the image: sbom or provenance"},
 		&cli.StringFlag{Category: category, Name: "sbom", Usage: "`true`, or attributes, for --attest type=sbom"},
 		&cli.StringFlag{Category: category, Name: "provenance", Usage: "`true`, or attributes, for --attest type=provenance"},
+		&cli.StringFlag{Category: category, Name: "attest-storage", Usage: "where attestations go: index (default), cosign, which signs them, or both"},
 		&cli.StringFlag{Category: category, Name: "vcs-source", EnvVars: []string{"SLIPWAY_VCS_SOURCE"}, Usage: "`URL` of the repository that a context in a directory is of, for the provenance"},
 		&cli.StringFlag{Category: category, Name: "vcs-revision", EnvVars: []string{"SLIPWAY_VCS_REVISION"}, Usage: "`COMMIT` that a context in a directory is of, for the provenance"},
 		&cli.StringFlag{Category: category, Name: "provenance-env-dir", EnvVars: []string{"SLIPWAY_PROVENANCE_ENV_DIR"}, Usage: "`DIR` with JSON files of further facts about where the build runs, for the provenance"},
@@ -23,6 +24,7 @@ func attestFlags() []cli.Flag {
 func attestOptions(c *cli.Context, environ []string) build.AttestOptions {
 	o := build.AttestOptions{
 		Kinds: c.StringSlice("attest"), SBOM: c.String("sbom"), Provenance: c.String("provenance"),
+		Storage:   c.String("attest-storage"),
 		VCSSource: c.String("vcs-source"), VCSRevision: c.String("vcs-revision"),
 		EnvDir: c.String("provenance-env-dir"),
 	}

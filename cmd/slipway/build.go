@@ -145,11 +145,17 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 			o.SourcePolicyFile, err = policy.File(c.String("source-policy-file"), c.String("source-policy-dir"))
 			return err
 		},
+		func() error {
+			o.PolicyMode = c.String("policy-mode")
+			o.PolicyFile, err = policy.File(c.String("policy"), c.String("policy-dir"))
+			return err
+		},
 		func() error { o.Cache, err = cacheOptions(c); return err },
 		func() error { o.Registry, err = pullOptions(c); return err },
 		func() error { o.Secrets, err = secrets(c.StringSlice("secret"), c.String("secrets-dir")); return err },
 		func() error { o.Agents, err = agents(c.StringSlice("ssh"), c.String("ssh-dir")); return err },
 		func() error { o.Epoch, err = epoch(c); return err },
+		func() error { o.Sign, err = signOptions(c, signMethod(c)); return err },
 	} {
 		if err := set(); err != nil {
 			return build.Options{}, err

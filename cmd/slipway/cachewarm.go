@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-build/slipway/internal/kaniko"
 	"github.com/slipway-build/slipway/pkg/bases"
+	"github.com/slipway-build/slipway/pkg/policy"
 )
 
 // Where Kaniko keeps base images, and for how long its caches hold.
@@ -34,7 +35,7 @@ func cacheWarmCommand() *cli.Command {
 // warmFlags have the names and letters of Kaniko's warmer, where -d and -c mean other things than in a build.
 func warmFlags() []cli.Flag {
 	const category = "What is fetched"
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringSliceFlag{Category: category, Name: "image", Aliases: []string{"i"}, Usage: "`REFERENCE` of an image to fetch; these come before those given as arguments"},
 		&cli.StringFlag{Category: category, Name: "dockerfile", Aliases: []string{"d"}, Usage: "`FILE` of which to fetch the images that it names: in FROM, COPY --from and RUN --mount=from"},
 		&cli.StringFlag{Category: category, Name: contextFlag, Usage: "`DIR` that a relative --dockerfile is below (default: the working directory)"},
@@ -44,7 +45,7 @@ func warmFlags() []cli.Flag {
 		&cli.StringFlag{Category: category, Name: "cache-dir", Aliases: []string{"c"}, Value: defaultCacheDir, Usage: "`DIR` to keep them in"},
 		&cli.DurationFlag{Category: category, Name: "cache-ttl", Value: defaultCacheTTL, Usage: "`AGE` at which what is there is fetched again; 0 for never"},
 		&cli.BoolFlag{Category: category, Name: "force", Aliases: []string{"f"}, Usage: "fetch again what is there, whatever its age"},
-	}
+	}, policyFlags(category)...)
 }
 
 func runCacheWarm(c *cli.Context) error {
@@ -81,6 +82,10 @@ func warmOptions(c *cli.Context) (bases.Options, error) {
 		return o, err
 	}
 	if o.BuildContexts, err = pairs("build-context", c.StringSlice("build-context"), true); err != nil {
+		return o, err
+	}
+	o.PolicyMode = c.String("policy-mode")
+	if o.PolicyFile, err = policy.File(c.String("policy"), c.String("policy-dir")); err != nil {
 		return o, err
 	}
 	o.Registry, err = pullOptions(c)

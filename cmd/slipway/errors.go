@@ -16,6 +16,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/registry"
+	"github.com/slipway-build/slipway/pkg/sign"
 	"github.com/slipway-build/slipway/results"
 )
 
@@ -102,6 +103,7 @@ func exitCode(ctx context.Context, err error) int {
 		remote      *registry.Error
 		put         *results.PutError
 		source      *op.SourceError
+		service     *sign.ServiceError
 	)
 	switch {
 	case errors.As(context.Cause(ctx), &stopped):
@@ -113,7 +115,7 @@ func exitCode(ctx context.Context, err error) int {
 	case errors.As(err, &unsupported):
 		return exitPermission
 	case errors.As(err, &remote) && remote.Temporary(), errors.As(err, &put) && put.Temporary(),
-		errors.As(err, &source) && source.Temporary():
+		errors.As(err, &source) && source.Temporary(), errors.As(err, &service) && service.Temporary():
 		return exitTransient
 	case errors.Is(err, os.ErrPermission):
 		return exitPermission

@@ -4,12 +4,14 @@ import (
 	"time"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/slipway-build/slipway/pkg/policy"
 )
 
 // buildFlags lists the flags of "slipway build". Where Docker and Kaniko have different names for a
 // thing, both work.
 func buildFlags() []cli.Flag {
-	return withLists(dockerfileFlags(), inputFlags(), outputFlags(), attestFlags(), cacheFlags(), runFlags(), registryFlags(), pullFlags(), pushFlags(), resultFlags(), dockerResultFlags(), displayFlags(), kanikoFlags())
+	return withLists(dockerfileFlags(), inputFlags(), outputFlags(), attestFlags(), signFlags(), cacheFlags(), runFlags(), registryFlags(), pullFlags(), pushFlags(), resultFlags(), dockerResultFlags(), displayFlags(), kanikoFlags())
 }
 
 // withLists adds the flags for lists to the others.
@@ -29,7 +31,7 @@ func concat(groups ...[]cli.Flag) []cli.Flag {
 // dockerfileFlags say which Dockerfile is meant, and what it is evaluated with.
 func dockerfileFlags() []cli.Flag {
 	const category = "What is built"
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{Category: category, Name: "file", Aliases: []string{"f", "dockerfile"}, Usage: "path of the Dockerfile, relative to the working directory, else to the context; - for standard input (default: CONTEXT/Dockerfile)"},
 		&cli.StringFlag{Category: category, Name: contextFlag, Aliases: []string{"c"}, Usage: "the build context, if it is not given as argument: a directory, a git repository, a URL, tar://FILE, s3://, gs:// or azblob://BUCKET/OBJECT, or - for standard input; of several the last one counts"},
 		&cli.StringFlag{Category: category, Name: contextDefaultFlag, Hidden: true, Value: "."},
@@ -42,6 +44,15 @@ func dockerfileFlags() []cli.Flag {
 		&cli.StringFlag{Category: category, Name: "source-policy-dir", Usage: "`DIR` of --source-policy-file, as a mounted ConfigMap; the file is policy.json there unless it is given, and an empty one is none"},
 		&cli.BoolFlag{Category: category, Name: "hermetic", Usage: "give RUN no network, and refuse images, URLs and repositories that are not pinned by digest, checksum or commit"},
 		&cli.StringSliceFlag{Category: category, Name: "platform", Aliases: []string{"custom-platform", "customPlatform"}, Usage: "`OS/ARCH[/VARIANT]` to build for; several make an image index"},
+	}, policyFlags(category)...)
+}
+
+// policyFlags say which images may be used.
+func policyFlags(category string) []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Category: category, Name: "policy", Usage: "`FILE` that says which images may be used, and by whom they must be signed, as podman's policy.json does"},
+		&cli.StringFlag{Category: category, Name: "policy-dir", Usage: "`DIR` of --policy, as a mounted ConfigMap; the file is policy.json there unless it is given, and an empty one is none"},
+		&cli.StringFlag{Category: category, Name: "policy-mode", Value: string(policy.Enforce), Usage: "what happens to images that --policy denies: enforce, an error, or warn"},
 	}
 }
 
@@ -165,9 +176,13 @@ func pullFlags() []cli.Flag {
 func pushFlags() []cli.Flag {
 	const category = "Registries"
 	return []cli.Flag{
-		&cli.IntFlag{Category: category, Name: "push-retry", Usage: fewRetries},
+		pushRetryFlag(category),
 		&cli.BoolFlag{Category: category, Name: "push-ignore-immutable-tag-errors", Usage: "leave a tag that exists and that the registry does not let be changed as it is"},
 	}
+}
+
+func pushRetryFlag(category string) cli.Flag {
+	return &cli.IntFlag{Category: category, Name: "push-retry", Usage: fewRetries}
 }
 
 const fewRetries = "repeat failed requests `N` times; fewer than 4 mean 4"

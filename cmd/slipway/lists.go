@@ -31,7 +31,8 @@ func listFlags() map[string]string {
 		"caches-from": "cache-from", "caches-to": "cache-to", "cache-mount-modes": "cache-mounts",
 		"insecure-registries": "insecure-registry", "registry-certificates": "registry-certificate",
 		"registry-mirrors": "registry-mirror", "registry-maps": "registry-map", "images": "image",
-		extraArgs: "",
+		"sign-annotations": "sign-annotation",
+		extraArgs:          "",
 	}
 }
 

@@ -65,7 +65,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			}
 			return cli.ShowAppHelp(c)
 		},
-		Commands: []*cli.Command{buildCommand(), indexCommand(), lintCommand(), planCommand(), cacheCommand(), doctorCommand(), versionCommand()},
+		Commands: []*cli.Command{buildCommand(), indexCommand(), signCommand(), attestCommand(), lintCommand(), planCommand(), cacheCommand(), doctorCommand(), versionCommand()},
 	}
 }
 

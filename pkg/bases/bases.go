@@ -19,6 +19,8 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/policy"
+	"github.com/slipway-build/slipway/pkg/policy/sigstore"
 	"github.com/slipway-build/slipway/pkg/registry"
 )
 
@@ -40,6 +42,9 @@ type Options struct {
 	TTL   time.Duration
 	Force bool
 
+	// PolicyFile and PolicyMode say which images may be fetched, as in a build.
+	PolicyFile, PolicyMode string
+
 	Registry registry.Options
 	Log      io.Writer // gets a line for each image
 }
@@ -56,6 +61,7 @@ func (b base) String() string { return b.ref + " for " + b.platform.String() }
 type Warming struct {
 	Options
 	client   *registry.Client
+	guard    *policy.Guard // nil if all images are allowed
 	targets  []op.Platform
 	contexts contexts
 	dir      *directory
@@ -72,11 +78,28 @@ func New(ctx context.Context, o Options) (_ *Warming, err error) {
 	if len(o.Images) == 0 && o.Dockerfile == "" {
 		return nil, errors.New("there is nothing to fetch: give images as arguments or with --image, or a --dockerfile")
 	}
+	if err := w.setPolicy(ctx, o.Registry.Warn); err != nil {
+		return nil, err
+	}
 	if w.contexts, err = newContexts(o.BuildContexts); err != nil {
 		return nil, err
 	}
 	w.targets, err = parsePlatforms(o.Platforms)
 	return w, err
+}
+
+// setPolicy sets a guard before the registry client, if there is a policy.
+func (w *Warming) setPolicy(ctx context.Context, warn func(string)) error {
+	mode, err := policy.ParseMode(w.PolicyMode)
+	if err != nil || w.PolicyFile == "" {
+		return err
+	}
+	p, err := policy.LoadImages(w.PolicyFile)
+	if err != nil {
+		return err
+	}
+	w.guard = policy.NewGuard(ctx, w.client, p, mode, sigstore.New(ctx, w.client), warn)
+	return nil
 }
 
 // Run fetches the images that are not in the directory yet. It is an error only if none of them can be had; each that
@@ -203,8 +226,14 @@ func (w *Warming) warm(ctx context.Context, b base) error {
 	if err != nil {
 		return err
 	}
+	ref := b.ref
+	if w.guard != nil {
+		if ref, err = w.guard.Admit(ctx, b.ref, b.platform); err != nil {
+			return err
+		}
+	}
 	before := w.dir.fetched.Load()
-	image, err := w.client.Fetch(ctx, b.ref, b.platform, w.dir)
+	image, err := w.client.Fetch(ctx, ref, b.platform, w.dir)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/provenance"
+	"github.com/slipway-build/slipway/pkg/solve"
 )
 
 // AttestOptions say what is told about the image besides the image.
@@ -27,6 +28,8 @@ type AttestOptions struct {
 	// Kinds, SBOM and Provenance are the flags --attest, --sbom and --provenance.
 	Kinds            []string
 	SBOM, Provenance string
+	// Storage is where attestations go: "index" (also if it is ""), "cosign" or "both".
+	Storage string
 	// VCSSource and VCSRevision are the repository and the commit of a context that is a directory.
 	VCSSource, VCSRevision string
 	// Run is who asks for the build, by names such as "taskRun"; InvocationID identifies it, "" for a random one.
@@ -37,14 +40,14 @@ type AttestOptions struct {
 }
 
 // attest gives the image what is to be told about it.
-func (s *session) attest(ctx context.Context, b *image.Built, graph *frontend.Result) (attested *image.Built, err error) {
+func (s *session) attest(ctx context.Context, solver *solve.Solver, b *image.Built, graph *frontend.Result) (attested *image.Built, err error) {
 	if s.plan.attest.None() {
 		return b, nil
 	}
 	err = s.display.Step(ctx, "attesting the image", func(ctx context.Context, log io.Writer) error {
 		all := make([][]image.Statement, len(b.Images()))
 		for i := range b.Images() {
-			if all[i], err = s.statements(ctx, b, i, graph); err != nil {
+			if all[i], err = s.statements(ctx, solver, b, i, graph); err != nil {
 				return err
 			}
 			for _, said := range all[i] {
@@ -53,14 +56,18 @@ func (s *session) attest(ctx context.Context, b *image.Built, graph *frontend.Re
 				}
 			}
 		}
-		attested, err = b.Attest(all)
+		if s.plan.storage.index() {
+			attested, err = b.Attest(all)
+		} else {
+			attested, err = b.Describe(all)
+		}
 		return err
 	})
 	return attested, err
 }
 
 // statements are those about the image of the i-th platform.
-func (s *session) statements(ctx context.Context, b *image.Built, i int, graph *frontend.Result) ([]image.Statement, error) {
+func (s *session) statements(ctx context.Context, solver *solve.Solver, b *image.Built, i int, graph *frontend.Result) ([]image.Statement, error) {
 	img := b.Images()[i]
 	digest, err := img.Digest()
 	if err != nil {
@@ -83,7 +90,11 @@ func (s *session) statements(ctx context.Context, b *image.Built, i int, graph *
 		}
 		all = append(all, said)
 	}
-	return all, nil
+	if s.plan.attest.SBOM == nil {
+		return all, nil
+	}
+	listed, err := s.bills(solver, b, img, about).statements(ctx, graph.Platforms[i].SBOM)
+	return append(all, listed...), err
 }
 
 // sources are the build's downloads and repositories, which know what it has fetched.

@@ -24,6 +24,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/provenance"
 	"github.com/slipway-build/slipway/pkg/registry"
 	"github.com/slipway-build/slipway/pkg/secret"
+	"github.com/slipway-build/slipway/pkg/sign"
 	"github.com/slipway-build/slipway/pkg/solve"
 	"github.com/slipway-build/slipway/pkg/state"
 	"github.com/slipway-build/slipway/pkg/telemetry"
@@ -38,6 +39,9 @@ type Result struct {
 	// Pushed are the references that name the image in their registries now, as the
 	// user wrote them.
 	Pushed []string
+
+	base  *op.Image // that the image is built upon, nil for none
+	bases []string  // all images that were used
 }
 
 // UsageError is an error in the options, found before anything was done.
@@ -87,11 +91,13 @@ type session struct {
 	writer       *layer.Writer
 	display      *progress.Display
 	client       *registry.Client
+	images       imageSource
 	backend      *lazyBackend
 	env          *op.Env
 	secrets      *secret.Store
 	agents       *secret.Agents
 	solver       *solve.Solver // the frontend's own
+	signer       *sign.Signer  // nil if nothing is signed
 	meter        *progress.Meter
 	trace        *telemetry.Trace // nil if nobody wants it
 
@@ -119,6 +125,9 @@ func (s *session) open(ctx context.Context) error {
 	}
 	if s.outputs, err = s.targets(configs); err != nil {
 		return &UsageError{err}
+	}
+	if err := s.openSigner(ctx); err != nil {
+		return err
 	}
 	if err := s.probeResults(); err != nil {
 		return err
@@ -219,6 +228,9 @@ func (s *session) openSources() (*source, error) {
 		return nil, err
 	}
 	s.plan.frontend.Contexts = s.plan.contexts
+	if bom := s.plan.attest.SBOM; bom != nil && !s.Check {
+		s.plan.frontend.SBOM = &frontend.SBOM{Generator: bom.Generator, Parameters: bom.Parameters}
+	}
 	s.plan.frontend.Sources = s.sources
 	if s.git != nil {
 		from.extra["context"] = s.git.address
@@ -233,7 +245,7 @@ func (s *session) openSources() (*source, error) {
 // startSolver starts what executes the graph.
 func (s *session) startSolver(ctx context.Context) {
 	s.env = &op.Env{
-		Images: s.client, Downloads: s.downloads(), Repositories: s.repositories(), Locals: s.plan.locals,
+		Images: s.images, Downloads: s.downloads(), Repositories: s.repositories(), Locals: s.plan.locals,
 		Secrets: s.secrets, Agents: s.agents.Sockets, State: s.state, Fresh: &op.FreshCaches{}, Now: s.now,
 		Hermetic:      s.Hermetic,
 		AllowInsecure: slices.Contains(s.Allow, allowInsecure),
@@ -258,15 +270,6 @@ func (s *session) executor() solve.Executor {
 		bottom = s.cache.Caching(bottom)
 	}
 	return s.meter.Observe(s.display.Observe(s.trace.Observe(solve.Memoizing(bottom))))
-}
-
-// connect prepares the registry client.
-func (s *session) connect(ctx context.Context) (err error) {
-	r := s.Registry
-	r.State, r.Layouts = s.state, s.plan.layouts
-	r.Warn = s.note
-	s.client, err = registry.New(ctx, r)
-	return err
 }
 
 // downloads prepares the client for files from web servers.
@@ -297,7 +300,7 @@ func (s *session) run(ctx context.Context) (_ *Result, err error) {
 	whole := ctx // of what outlasts this function
 	ctx, checked := s.checkOutputs(ctx)
 	defer func() { err = checked(err) }()
-	graph, err := frontend.Build(ctx, s.plan.frontend, s.solver, s.client, s.warn)
+	graph, err := frontend.Build(ctx, s.plan.frontend, s.solver, s.images, s.warn)
 	if err != nil {
 		return nil, err
 	}
@@ -308,7 +311,7 @@ func (s *session) run(ctx context.Context) (_ *Result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.preflight(ctx, s.env, vertices(graph, further...)); err != nil {
+	if err := s.preflight(ctx, s.env, append(vertices(graph, further...), op.Vertices(scanners(graph)...)...)); err != nil {
 		return nil, err
 	}
 	s.meter.Expect(len(vertices(graph, further...)) + 1) // and the export
@@ -321,6 +324,7 @@ func (s *session) run(ctx context.Context) (_ *Result, err error) {
 		return nil, err
 	}
 	res.Digest = res.Image.Digest().String()
+	res.base, res.bases = usedImages(graph, further...)
 	if err := s.writeResults(ctx, res); err != nil {
 		return nil, err
 	}
@@ -353,7 +357,7 @@ func (s *session) make(ctx context.Context, graph *frontend.Result, further ...*
 		if err != nil {
 			return nil, err
 		}
-		return s.attest(ctx, b, graph)
+		return s.attest(ctx, solver, b, graph)
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/policy"
 	"github.com/slipway-build/slipway/pkg/progress"
 	"github.com/slipway-build/slipway/pkg/registry"
+	"github.com/slipway-build/slipway/pkg/sign"
 	"github.com/slipway-build/slipway/results"
 )
 
@@ -24,6 +25,7 @@ func Reason(ctx context.Context, err error) string {
 		put         *results.PutError
 		source      *op.SourceError
 		denied      *policy.DeniedError
+		service     *sign.ServiceError
 		located     *op.LocatedError
 	)
 	switch {
@@ -39,6 +41,10 @@ func Reason(ctx context.Context, err error) string {
 		return "RunFailed"
 	case errors.As(err, &unsupported):
 		return "IsolationUnavailable"
+	case errors.As(err, &service) && service.Temporary():
+		return "SigningUnavailable"
+	case errors.As(err, &service):
+		return "SigningRefused"
 	case errors.As(err, &remote) && remote.Temporary(), errors.As(err, &put) && put.Temporary():
 		return "RegistryUnavailable"
 	case errors.As(err, &remote), errors.As(err, &put):

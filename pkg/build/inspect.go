@@ -51,7 +51,7 @@ func Inspect(ctx context.Context, o Options, what Inspection) (_ *Inspected, err
 	}
 	s.startSolver(ctx)
 	found := &Inspected{}
-	if found.Result, err = frontend.Build(ctx, s.plan.frontend, s.solver, s.client, nil); err != nil || what != InspectGraph {
+	if found.Result, err = frontend.Build(ctx, s.plan.frontend, s.solver, s.images, nil); err != nil || what != InspectGraph {
 		return found, err
 	}
 	s.startCache(ctx, found.Result)

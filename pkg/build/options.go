@@ -14,6 +14,7 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/registry"
 	"github.com/slipway-build/slipway/pkg/secret"
+	"github.com/slipway-build/slipway/pkg/sign"
 )
 
 // Options say what to build and where it goes. The strings are those of the command line flags
@@ -46,6 +47,9 @@ type Options struct {
 	Check         bool // only check the Dockerfile
 	// SourcePolicyFile says which sources may be used, in BuildKit's form; "" for all.
 	SourcePolicyFile string
+	// PolicyFile says which images may be used, in the form of containers-policy.json(5); "" for all. PolicyMode is
+	// "enforce" or "warn"; "" for the former.
+	PolicyFile, PolicyMode string
 	// Hermetic refuses what is not pinned, and gives RUN no network.
 	Hermetic bool
 
@@ -88,6 +92,8 @@ type Options struct {
 	Allow []string
 
 	Attest AttestOptions
+	// Sign says how pushed images are signed; with the zero value they are not.
+	Sign sign.Options
 
 	Registry registry.Options
 

@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/image"
 	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/policy"
 	"github.com/slipway-build/slipway/pkg/provenance"
 	"github.com/slipway-build/slipway/results"
 )
@@ -25,8 +26,12 @@ type plan struct {
 	image    image.Options
 	results  results.Files
 	attest   *attest.Options
+	storage  storage
 	env      map[string]any // of where the build runs, for the provenance
 	notices  []string       // for the user, of what is done otherwise than asked for
+
+	policy     *policy.Images // nil if all images are allowed
+	policyMode policy.Mode
 
 	contexts map[string]string   // named contexts, as the frontend takes them
 	locals   map[string]op.Files // local sources by name
@@ -63,7 +68,7 @@ func newPlan(o *Options) (*plan, error) {
 		}
 		p.image.Annotations = append(p.image.Annotations, parsed...)
 	}
-	if err := errors.Join(p.setCompression(o), p.setFormat(o), p.setAttest(o), o.checkIgnored()); err != nil {
+	if err := errors.Join(p.setCompression(o), p.setFormat(o), p.setPolicy(o), p.setAttest(o), o.checkIgnored()); err != nil {
 		return nil, err
 	}
 	for _, a := range o.Allow {
@@ -124,7 +129,10 @@ func (p *plan) setFormat(o *Options) error {
 // setAttest reads what is to be told about the image. The frontend makes no attestations, but for what a scanner finds.
 func (p *plan) setAttest(o *Options) (err error) {
 	p.attest, err = attest.ParseOptions(o.Attest.Kinds, o.Attest.SBOM, o.Attest.Provenance, o.BuildArgs)
-	if err == nil && !p.attest.None() && p.image.Docker {
+	if err == nil {
+		p.storage, err = parseStorage(o)
+	}
+	if err == nil && !p.attest.None() && p.image.Docker && p.storage.index() {
 		err = errors.New("attestations cannot be attached with --image-format docker: they need OCI's media types")
 	}
 	if err == nil && p.attest.Provenance != nil && o.Attest.EnvDir != "" {
@@ -192,7 +200,7 @@ func (s *session) pinLayouts(ctx context.Context) error {
 		platform = ps[0]
 	}
 	for name, l := range s.plan.pending {
-		img, err := s.client.ResolveLayout(ctx, l.store, l.id, platform)
+		img, err := s.images.ResolveLayout(ctx, l.store, l.id, platform)
 		if err != nil {
 			return fmt.Errorf("build context %s: %w", name, err)
 		}

@@ -7,6 +7,11 @@ import (
 	"slices"
 	"strings"
 
+	imageref "github.com/distribution/reference"
+
+	"github.com/slipway-build/slipway/pkg/frontend"
+	"github.com/slipway-build/slipway/pkg/image"
+	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/progress"
 	"github.com/slipway-build/slipway/results"
 )
@@ -27,7 +32,11 @@ func (s *session) writeResults(ctx context.Context, r *Result) error {
 	if !delivered.Pushed {
 		delivered.Destinations = s.Tags // Kaniko's files name them all the same
 	}
-	warnings, err := files.Write(ctx, delivered)
+	extra, err := s.artifacts(r)
+	if err != nil {
+		return err
+	}
+	warnings, err := files.Write(ctx, delivered, extra...)
 	for _, w := range warnings {
 		s.display.Warn(progress.Warning{Level: 1, Short: w})
 	}
@@ -35,6 +44,71 @@ func (s *session) writeResults(ctx context.Context, r *Result) error {
 		return fmt.Errorf("writing results: %w", err)
 	}
 	return nil
+}
+
+// artifacts are the results about what the image was made of and what is said about it.
+func (s *session) artifacts(r *Result) ([]results.Result, error) {
+	extra := []results.Result{{Name: results.BaseImages, Value: strings.Join(r.bases, ",")}}
+	if r.base != nil {
+		repo, digest, err := repositoryOf(r.base.Ref)
+		if err != nil {
+			return nil, err
+		}
+		extra = append(extra, results.Result{Name: results.BaseImageArtifactInputs, Value: results.Artifact(repo, digest, false)})
+	}
+	if len(r.Pushed) == 0 {
+		return extra, nil
+	}
+	repo, _, err := repositoryOf(r.Pushed[0])
+	if err != nil {
+		return nil, err
+	}
+	var boms []string
+	for i := range r.Image.Images() {
+		a := r.Image.Attestation(i)
+		if a == nil {
+			continue
+		}
+		said := slices.IndexFunc(r.Image.Statements(i), func(s image.Statement) bool { return isSBOM(s.PredicateType) })
+		if said >= 0 {
+			boms = append(boms, repo+"@"+a.List()[said].Digest.String())
+		}
+	}
+	return append(extra, results.Result{Name: results.SBOMBlobURL, Value: strings.Join(boms, ",")}), nil
+}
+
+// isSBOM reports whether statements of a type hold a bill of materials.
+func isSBOM(predicateType string) bool {
+	return strings.HasPrefix(predicateType, "https://spdx.dev/Document") || strings.HasPrefix(predicateType, "https://cyclonedx.org/bom")
+}
+
+// repositoryOf takes a reference apart; digest is "" if it has none.
+func repositoryOf(ref string) (repository, digest string, err error) {
+	name, digest, _ := strings.Cut(ref, "@")
+	parsed, err := imageref.ParseNormalizedNamed(name)
+	if err != nil {
+		return "", "", fmt.Errorf("results: image %s: %w", ref, err)
+	}
+	return parsed.Name(), digest, nil
+}
+
+// usedImages are the base image of the first platform and all images that a build has used, sorted, in the form NAME:TAG@DIGEST.
+func usedImages(graph *frontend.Result, further ...*frontend.Result) (base *op.Image, all []string) {
+	for _, v := range vertices(graph, further...) {
+		if i, ok := v.Op.(*op.Image); ok && i.Layout == "" {
+			all = append(all, i.Ref)
+		}
+	}
+	slices.Sort(all)
+	for _, p := range graph.Platforms[:min(1, len(graph.Platforms))] {
+		if p.Root != nil {
+			base = op.Base(*p.Root)
+		}
+	}
+	if base != nil && base.Layout != "" {
+		base = nil
+	}
+	return base, slices.Compact(all)
 }
 
 // resultFiles are the files of the outcome of an image with that id and metadata.

@@ -20,7 +20,7 @@ func (s *session) furtherTargets(ctx context.Context) ([]*frontend.Result, error
 	for _, target := range s.FurtherTargets {
 		o := s.plan.frontend
 		o.Target = target
-		graph, err := frontend.Build(ctx, o, s.solver, s.client, nil)
+		graph, err := frontend.Build(ctx, o, s.solver, s.images, nil)
 		if err != nil {
 			return nil, fmt.Errorf("target %s: %w", target, err)
 		}

@@ -59,3 +59,14 @@ func TestSourceDateEpochOfADirectory(t *testing.T) {
 		t.Error("what is neither number nor context is accepted")
 	}
 }
+
+// Attestations are the caller's to make: the frontend would look up a scanner for them.
+func TestAttestationsAreNotTheFrontends(t *testing.T) {
+	for _, name := range []string{"BUILDKIT_ATTEST_SBOM", "BUILDKIT_ATTEST_PROVENANCE"} {
+		p := newProject("FROM scratch\n")
+		p.opts.BuildArgs = map[string]string{name: "true"}
+		if _, err := p.build(t.Context()); err != nil || len(p.images.asked) > 0 {
+			t.Errorf("%s: %v, images looked up: %q", name, err, p.images.asked)
+		}
+	}
+}

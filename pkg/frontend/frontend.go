@@ -139,6 +139,7 @@ type build struct {
 	sources  *policy.Sources
 	graph    *graph
 	inputs   map[string][]byte
+	resolved sync.Map // resolvedKey
 	usage
 
 	mu     sync.Mutex

@@ -64,14 +64,10 @@ func (g *gatewayClient) resolveImage(ctx context.Context, ref string, opt source
 	if platform != nil {
 		p = fromOCI(*platform)
 	}
-	pinned, dgst, config, err := g.images.ResolveImage(ctx, ref, p, mode, layout)
+	pinned, dgst, config, err := g.resolve(ctx, ref, p, mode, layout)
 	if err != nil {
 		g.noteLookup(err)
 		return "", "", nil, err
-	}
-	pinned, err = pin(pinned, dgst)
-	if err != nil {
-		return "", "", nil, fmt.Errorf("%s: %w", ref, err)
 	}
 	g.noteImage(ref, dgst, p, layout != "")
 	return pinned, dgst, config, nil

@@ -2,12 +2,15 @@ package frontend
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"strings"
 
 	imageref "github.com/distribution/reference"
 	"github.com/moby/buildkit/solver/pb"
+	"github.com/opencontainers/go-digest"
 
+	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/policy"
 )
 
@@ -21,11 +24,11 @@ func (b *build) decide(ctx context.Context, source *pb.SourceOp) (*pb.SourceOp, 
 	return &pb.SourceOp{Identifier: got.Identifier, Attrs: got.Attrs}, nil
 }
 
-// decideOp does the same for an operation of the graph. An image that another source is replaced by
-// gets its digest here: the frontend, which looks up the images that it knows of, has not seen it.
+// decideOp does the same for an operation of the graph. Every image in it is looked up, if the frontend has not: so whoever
+// looks images up decides about all of them, whatever they come from.
 func (b *build) decideOp(ctx context.Context, o *pb.Op) error {
 	source := o.GetSource()
-	if source == nil || b.sources == nil {
+	if source == nil {
 		return nil
 	}
 	got, err := b.decide(ctx, source)
@@ -34,12 +37,19 @@ func (b *build) decideOp(ctx context.Context, o *pb.Op) error {
 	}
 	if got.GetIdentifier() != source.GetIdentifier() {
 		dropForeign(source, got)
+		if o.GetPlatform() == nil && isImage(got) { // which other sources do not need
+			o.Platform = pb.PlatformFromSpec(toOCI(b.platform))
+		}
 		if err := b.pinReplacement(ctx, o, got); err != nil {
 			return err
 		}
 	}
 	source.Identifier, source.Attrs = got.GetIdentifier(), got.GetAttrs()
-	return nil
+	return b.lookUp(ctx, o)
+}
+
+func isImage(source *pb.SourceOp) bool {
+	return strings.HasPrefix(source.GetIdentifier(), schemeImage+"://")
 }
 
 // dropForeign leaves out attributes of a source that its replacement, of another kind, cannot have.
@@ -53,14 +63,13 @@ func dropForeign(source, replacement *pb.SourceOp) {
 	}
 }
 
+// pinReplacement gives an image that another source is replaced by its digest, as the frontend does with those that it
+// knows of.
 func (b *build) pinReplacement(ctx context.Context, o *pb.Op, source *pb.SourceOp) error {
-	ref, isImage := strings.CutPrefix(source.GetIdentifier(), schemeImage+"://")
-	if !isImage {
+	if !isImage(source) {
 		return nil
 	}
-	if o.GetPlatform() == nil { // which other sources do not need
-		o.Platform = pb.PlatformFromSpec(toOCI(b.platform))
-	}
+	ref := strings.TrimPrefix(source.GetIdentifier(), schemeImage+"://")
 	named, err := imageref.ParseNormalizedNamed(ref)
 	if err != nil {
 		return err
@@ -68,13 +77,43 @@ func (b *build) pinReplacement(ctx context.Context, o *pb.Op, source *pb.SourceO
 	if _, pinned := named.(imageref.Digested); pinned {
 		return nil
 	}
-	ref, dgst, _, err := b.images.ResolveImage(ctx, ref, fromPB(o.GetPlatform()), pb.AttrImageResolveModeDefault, "")
+	ref, _, _, err = b.resolve(ctx, ref, fromPB(o.GetPlatform()), pb.AttrImageResolveModeDefault, "")
 	if err != nil {
-		return err
-	}
-	if ref, err = pin(ref, dgst); err != nil {
 		return err
 	}
 	source.Identifier = schemeImage + "://" + ref
 	return nil
+}
+
+// lookUp looks up an image of the graph that nobody has looked up yet. One without a digest is refused later.
+func (b *build) lookUp(ctx context.Context, o *pb.Op) error {
+	source := o.GetSource()
+	scheme, ref, _ := strings.Cut(source.GetIdentifier(), "://")
+	if scheme != schemeImage && scheme != schemeLayout || checkPinned(ref) != nil {
+		return nil
+	}
+	layout := source.GetAttrs()[pb.AttrOCILayoutStoreID]
+	if _, ok := b.resolved.Load(resolvedKey{ref, layout}); ok {
+		return nil
+	}
+	_, _, _, err := b.resolve(ctx, ref, fromPB(o.GetPlatform()), pb.AttrImageResolveModeDefault, layout)
+	return err
+}
+
+// resolvedKey is an image by its full reference with digest, and the layout that it is in.
+type resolvedKey struct{ ref, layout string }
+
+// resolve looks an image up, and returns its reference with the digest, in full form.
+func (b *build) resolve(ctx context.Context, ref string, p op.Platform, mode, layout string) (string, digest.Digest, []byte, error) {
+	pinned, dgst, config, err := b.images.ResolveImage(ctx, ref, p, mode, layout)
+	if err != nil {
+		return "", "", nil, err
+	}
+	if pinned, err = pin(pinned, dgst); err != nil {
+		return "", "", nil, fmt.Errorf("%s: %w", ref, err)
+	}
+	for _, known := range []string{ref, pinned} { // the frontend goes on with either
+		b.resolved.Store(resolvedKey{known, layout}, true)
+	}
+	return pinned, dgst, config, nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
@@ -35,28 +36,36 @@ const (
 	isAttestation    = "attestation-manifest"
 )
 
-// Attest gives the image in an index that also has a manifest with the statements about each platform's image, as BuildKit
-// attaches them; all[i] are about Images()[i]. The images themselves stay as they are.
-func (b *Built) Attest(all [][]Statement) (*Built, error) {
+// Describe gives the image with statements that are known to outputs and attached to nothing; all[i] are about Images()[i].
+func (b *Built) Describe(all [][]Statement) (*Built, error) {
 	if len(all) != len(b.images) {
 		return nil, fmt.Errorf("%d sets of statements for %d images", len(all), len(b.images))
 	}
+	described := *b
+	described.statements = all
+	return &described, nil
+}
+
+// Attest gives the image in an index that also has a manifest with the statements about each platform's image, as BuildKit
+// attaches them; all[i] are about Images()[i]. The images themselves stay as they are.
+func (b *Built) Attest(all [][]Statement) (*Built, error) {
 	if b.options.Docker {
 		return nil, errors.New("attestations need OCI's media types, not Docker's")
 	}
-	attested := &Built{options: b.options, images: b.images, joined: b.joined, statements: all}
+	attested, err := b.Describe(all)
+	if err != nil {
+		return nil, err
+	}
+	attested.attestations = make([]*Attestation, len(b.images))
 	for i, img := range b.images {
 		if len(all[i]) == 0 {
 			continue
 		}
-		a, err := newAttestation(img, all[i])
-		if err != nil {
+		if attested.attestations[i], err = newAttestation(img, all[i]); err != nil {
 			return nil, err
 		}
-		attested.attestations = append(attested.attestations, a)
 	}
-	var err error
-	attested.index, err = newIndex(attested.images, attested.attestations, &attested.options)
+	attested.index, err = newIndex(attested.images, attested.Attestations(), &attested.options)
 	return attested, err
 }
 
@@ -68,8 +77,18 @@ func (b *Built) Statements(i int) []Statement {
 	return b.statements[i]
 }
 
+// Attestation is the manifest of the index that holds the statements about Images()[i]; nil if there are none.
+func (b *Built) Attestation(i int) *Attestation {
+	if i >= len(b.attestations) {
+		return nil
+	}
+	return b.attestations[i]
+}
+
 // Attestations are the manifests of the index that hold statements.
-func (b *Built) Attestations() []*Attestation { return b.attestations }
+func (b *Built) Attestations() []*Attestation {
+	return slices.DeleteFunc(slices.Clone(b.attestations), func(a *Attestation) bool { return a == nil })
+}
 
 // Attestation is a manifest with the statements about one image, which the OCI specification calls an artifact ("Guidelines for
 // Artifact Usage"). It implements v1.Image.

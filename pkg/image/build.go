@@ -117,8 +117,8 @@ type Built struct {
 	index   *Index
 	joined  bool
 
-	statements   [][]Statement // by image
-	attestations []*Attestation
+	statements   [][]Statement  // by image
+	attestations []*Attestation // by image
 }
 
 // Images are the images, in the order of the Spec.

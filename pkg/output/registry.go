@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/google/go-containerregistry/pkg/name"
+
 	"github.com/slipway-build/slipway/pkg/image"
 	"github.com/slipway-build/slipway/pkg/registry"
 )
@@ -14,6 +16,21 @@ type Registry struct {
 	to *registry.Destinations
 	// byDigest leaves out the tags.
 	byDigest bool
+	endorser Endorser // nil for none
+}
+
+// Endorser tells others that an image is good, as by a signature.
+type Endorser interface {
+	// Endorse is called once for each repository, when it has the image by its digest and no tag names it yet: whoever finds it by a
+	// tag finds it endorsed.
+	Endorse(ctx context.Context, repo name.Repository, b *image.Built) error
+}
+
+// Endorsed is the output with an endorser.
+func (r *Registry) Endorsed(by Endorser) *Registry {
+	e := *r
+	e.endorser = by
+	return &e
 }
 
 // NewRegistry returns the output that pushes to refs, at least one. With byDigest the image gets no
@@ -39,6 +56,13 @@ func (r *Registry) Check(ctx context.Context) error { return r.to.MayPush(ctx) }
 func (r *Registry) Prepare(ctx context.Context, b *image.Built) (Pending, error) {
 	if err := r.to.Push(ctx, b.Artifact()); err != nil {
 		return nil, err
+	}
+	if r.endorser != nil {
+		for _, repo := range r.to.Repositories() {
+			if err := r.endorser.Endorse(ctx, repo, b); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return &pendingTags{r, b}, nil
 }

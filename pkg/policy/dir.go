@@ -24,7 +24,7 @@ func File(name, dir string) (string, error) {
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return "", fmt.Errorf("source policy: %w", err)
+		return "", fmt.Errorf("policy: %w", err)
 	}
 	empty := true
 	for _, e := range entries {
@@ -35,7 +35,7 @@ func File(name, dir string) (string, error) {
 		empty = empty && strings.HasPrefix(e.Name(), "..")
 	}
 	if !empty {
-		return "", fmt.Errorf("source policy: %s has no %s, and no other file is named", dir, DefaultFile)
+		return "", fmt.Errorf("policy: %s has no %s, and no other file is named", dir, DefaultFile)
 	}
 	return "", nil
 }

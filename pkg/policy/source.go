@@ -30,16 +30,21 @@ type Source struct {
 	Attrs map[string]string
 }
 
-// DeniedError says that a policy forbids a source.
+// DeniedError says that a policy forbids a source or an image.
 type DeniedError struct {
 	Source string // the identifier, without credentials
+	Image  string // the name, if it is the policy about images that forbids it
 	Policy string // the policy's file, or the flag that makes it
 	Why    string // "" where the policy says no more
 }
 
 // Error implements error.
 func (e *DeniedError) Error() string {
-	s := fmt.Sprintf("source %q denied by policy %s", e.Source, e.Policy)
+	what := fmt.Sprintf("source %q", e.Source)
+	if e.Image != "" {
+		what = fmt.Sprintf("image %q", e.Image)
+	}
+	s := fmt.Sprintf("%s denied by policy %s", what, e.Policy)
 	if e.Why != "" {
 		s += ": " + e.Why
 	}

@@ -149,11 +149,12 @@ func TestLoadSourcesRefuses(t *testing.T) {
 
 // The policy that the documentation shows does what it says there.
 func TestDocumentedPolicy(t *testing.T) {
-	page, err := os.ReadFile("../../docs/contexts.md")
+	page, err := os.ReadFile("../../docs/policy.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, text, _ := strings.Cut(string(page), "```json\n")
+	_, text, _ := strings.Cut(string(page), "## Source policy\n")
+	_, text, _ = strings.Cut(text, "```json\n")
 	text, _, _ = strings.Cut(text, "```")
 	s, _, err := sources(t, text)
 	if err != nil {

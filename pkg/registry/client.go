@@ -38,6 +38,7 @@ type Client struct {
 
 	sessions memo.Memo[sessionKey, *session]
 	layouts  memo.Memo[string, source]
+	named    memo.Memo[namedKey, *named]
 	images   memo.Memo[imageKey, *Image]
 	layers   memo.Memo[layerKey, layer.Layer]
 

@@ -54,8 +54,8 @@ func (d *Destinations) Written() []string {
 // String lists the references for people to read.
 func (d *Destinations) String() string { return strings.Join(d.Written(), ", ") }
 
-// repositories lists the repositories of the destinations, each once.
-func (d *Destinations) repositories() []name.Repository {
+// Repositories lists the repositories of the destinations, each once.
+func (d *Destinations) Repositories() []name.Repository {
 	var all []name.Repository
 	for _, l := range d.list {
 		if repo := l.ref.Context(); !slices.Contains(all, repo) {
@@ -70,7 +70,7 @@ func (d *Destinations) repositories() []name.Repository {
 // after the other, so that the later ones mount what the first one got.
 func (d *Destinations) Push(ctx context.Context, m Manifest) error {
 	byHost := map[string][]name.Repository{}
-	for _, repo := range d.repositories() {
+	for _, repo := range d.Repositories() {
 		byHost[repo.RegistryStr()] = append(byHost[repo.RegistryStr()], repo)
 	}
 	g, gctx := errgroup.WithContext(ctx)

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/containerd/platforms"
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -45,13 +46,16 @@ func (c *Client) Resolve(ctx context.Context, ref string, p op.Platform) (*Image
 	if err != nil {
 		return nil, err
 	}
-	img, err := c.resolve(ctx, r.Context().String(), r.Identifier(), p, func(ctx context.Context) (source, error) {
-		return c.pullSource(ctx, r.Context())
-	})
+	img, err := c.resolve(ctx, r.Context().String(), r.Identifier(), p, c.pullFrom(r.Context()))
 	if err != nil {
 		return nil, wrap(doing, ref, err)
 	}
 	return img.named(ref), nil
+}
+
+// pullFrom opens the source that images of a repository are pulled from.
+func (c *Client) pullFrom(repo name.Repository) func(context.Context) (source, error) {
+	return func(ctx context.Context) (source, error) { return c.pullSource(ctx, repo) }
 }
 
 // ResolveLayout looks an image up in the local layout or archive called store (see
@@ -97,21 +101,17 @@ func (i *Image) named(ref string) *Image {
 func (c *Client) resolve(ctx context.Context, where, id string, p op.Platform, open func(context.Context) (source, error)) (*Image, error) {
 	key := imageKey{where: where, id: id, platform: platforms.FormatAll(spec(p))}
 	return c.images.Do(ctx, c.ctx, key, func(ctx context.Context) (*Image, error) {
-		src, err := open(ctx)
+		named, err := c.lookUp(ctx, where, id, open)
 		if err != nil {
 			return nil, err
 		}
-		desc, raw, err := src.manifest(ctx, id)
+		img, err := pick(ctx, named.src, named.desc, named.raw, p, 0)
 		if err != nil {
 			return nil, err
 		}
-		img, err := pick(ctx, src, desc, raw, p, 0)
-		if err != nil {
-			return nil, err
-		}
-		img.Digest = desc.Digest
+		img.Digest = named.desc.Digest
 		// Who resolved a tag asks for the layers by digest next.
-		key.id = desc.Digest.String()
+		key.id = img.Digest.String()
 		c.images.Keep(key, img)
 		return img, nil
 	})

@@ -75,7 +75,7 @@ type mirrorState struct {
 const mirrorAttempts = 2
 
 // mirrored is a repository that may be read in several places: mirrors in their order, and at last, unless that is
-// excluded, the repository itself. It is for one image. What has the image's manifest is asked first for all else; blobs may come
+// excluded, the repository itself. It is for one image, or all those of an index. What has the image's manifest is asked first for all else; blobs may come
 // from any of the places, as they are told by their digests.
 type mirrored struct {
 	client *Client
@@ -130,6 +130,15 @@ func (m *mirrored) origin() name.Reference {
 }
 
 func (m *mirrored) layerScope() string { return layerScope(m.repo) }
+
+// repositories implements located.
+func (m *mirrored) repositories() []name.Repository {
+	var all []name.Repository
+	for _, p := range m.order() {
+		all = append(all, p.repo)
+	}
+	return all
+}
 
 // order lists the places as they are to be asked: what served the image first, and without mirrors that failed.
 func (m *mirrored) order() []*session {

@@ -15,7 +15,7 @@ import (
 // up. It is an error only if a later push could not succeed either: what may pass until then, or says nothing, is none.
 func (d *Destinations) MayPush(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for _, repo := range d.repositories() {
+	for _, repo := range d.Repositories() {
 		g.Go(func() error { return d.client.mayPush(ctx, repo) })
 	}
 	return g.Wait()

@@ -65,6 +65,9 @@ func (s *session) origin() name.Reference { return origin(s.repo) }
 
 func (s *session) layerScope() string { return layerScope(s.repo) }
 
+// repositories implements located.
+func (s *session) repositories() []name.Repository { return []name.Repository{s.repo} }
+
 // origin is where blobs of a repository can be mounted from; only the repository of it matters.
 func origin(repo name.Repository) name.Reference { return repo.Tag("latest") }
 

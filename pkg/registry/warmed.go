@@ -123,3 +123,6 @@ func (w *warmed) open(ctx context.Context, desc v1.Descriptor) (io.ReadCloser, e
 	}
 	return w.source.open(ctx, desc)
 }
+
+// repositories implements located.
+func (w *warmed) repositories() []name.Repository { return places(w.source) }

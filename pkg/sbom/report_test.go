@@ -59,8 +59,7 @@ func TestReadReportsRefuses(t *testing.T) {
 		files []layer.File
 		want  string
 	}{
-		{"nothing", nil, "no report about the image"},
-		{"no report about the image", []layer.File{r.file("sbom-build.spdx.json", 0o644, statement("{}"))}, "no report about the image"},
+		{"nothing", nil, "has written no report"},
 		{"a directory", []layer.File{good, r.file("dir/x.json", 0o644, statement("{}"))}, `"dir"`},
 		{"a link out", []layer.File{good, link("x.json", "/etc/passwd")}, `"x.json"`},
 		{"a device", []layer.File{good, {Entry: layer.Entry{Path: "x.json", Type: layer.CharDevice}}}, `"x.json"`},

@@ -127,6 +127,50 @@ func TestSourcePolicy(t *testing.T) {
 	}
 }
 
+// Images that the policy in the ConfigMap denies are not used, unless warnings are enough; without a ConfigMap there is no policy.
+func TestImagePolicy(t *testing.T) {
+	const reject = `{"default": [{"type": "reject"}]}`
+	registry := serveRegistry(t)
+	source := archive(t, map[string]string{"Dockerfile": "FROM " + registry + "/base:1\n"})
+	for _, test := range []struct {
+		name            string
+		configMaps      map[string]map[string]string
+		parameters      map[string]string
+		exitCode        int
+		reason, message string
+		log             string
+	}{
+		{name: "none"},
+		{
+			name: "usual names", configMaps: map[string]map[string]string{"slipway-image-policy": {"policy.json": reject}},
+			exitCode: 1, reason: "PolicyDenied", message: "Dockerfile:1: ",
+		},
+		{
+			name: "other names", configMaps: map[string]map[string]string{"rules": {"rules.json": reject}},
+			parameters: map[string]string{"image-policy-config-map": "rules", "image-policy-file": "rules.json"},
+			exitCode:   1, reason: "PolicyDenied", message: "Dockerfile:1: ",
+		},
+		{
+			name: "warnings", configMaps: map[string]map[string]string{"slipway-image-policy": {"policy.json": reject}},
+			parameters: map[string]string{"image-policy-mode": "warn"}, log: "denied by policy",
+		},
+		{
+			name: "a key that is missing", configMaps: map[string]map[string]string{"slipway-image-policy": {"policy.json": `{"default": [{"type": "sigstoreSigned", "keyPath": "team.pub"}]}`}},
+			exitCode: 2, reason: "UsageError", message: "team.pub: no such file",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			parameters := map[string]string{"image": registry + "/team/app:v1"}
+			maps.Copy(parameters, test.parameters)
+			tmpl := instance(t, templateNamed(t, slipway(t), "build"), argumentsOf(parameters, source), nil)
+			o := node{shape: pod.Default(), configMaps: test.configMaps}.run(t, podOf(t, tmpl))
+			if o.exitCode != test.exitCode || o.outputs["error-reason"] != test.reason || !strings.Contains(o.outputs["error-message"], test.message) || !strings.Contains(o.log, test.log) {
+				t.Errorf("exit code %d, outputs %v\n%s", o.exitCode, o.outputs, o.log)
+			}
+		})
+	}
+}
+
 // The credentials in the Secret are those that a bucket is asked with, and one that cannot be used is told of.
 func TestCloudCredentials(t *testing.T) {
 	registry := serveRegistry(t)

@@ -182,6 +182,10 @@ func TestCachePruneFlags(t *testing.T) {
 	checkFlags(t, "cache-command.md", "cache prune")
 }
 
+func TestSignFlags(t *testing.T) {
+	checkFlags(t, "signing.md", "sign", "attest")
+}
+
 // checkFlags checks that a page shows the flags of the commands, all of them and no others.
 func checkFlags(t *testing.T, page string, commands ...string) {
 	t.Helper()
@@ -190,7 +194,7 @@ func checkFlags(t *testing.T, page string, commands ...string) {
 		t.Fatal(err)
 	}
 	// Flags of instructions, and of other commands that are named with them, are not meant.
-	others := regexp.MustCompile("(?:RUN|COPY|ADD|FROM) --[a-z]+|slipway build --[a-z]+")
+	others := regexp.MustCompile("(?:RUN|COPY|ADD|FROM) --[a-z]+|slipway build --[a-z]+|cosign (?:\\\\\n|[^`\n])*")
 	var shown []string
 	for _, m := range shownFlag().FindAllStringSubmatch(others.ReplaceAllString(string(text), ""), -1) {
 		shown = append(shown, m[1])

@@ -42,7 +42,8 @@ func packages(t *testing.T) []packageInfo {
 			t.Fatal(err)
 		}
 		// The suites for implementations of an interface, and programs for tests.
-		if strings.HasSuffix(p.ImportPath, "test") || strings.Contains(p.ImportPath, "/testdata/") {
+		suite := strings.HasSuffix(p.ImportPath, "test") && !strings.HasSuffix(p.ImportPath, "/attest")
+		if suite || strings.Contains(p.ImportPath, "/testdata/") {
 			continue
 		}
 		all = append(all, p)

@@ -256,3 +256,56 @@ func TestSourcePolicy(t *testing.T) {
 		b.run(t).succeeded(t)
 	})
 }
+
+// imagePolicyBuilds are builds of what a policy about images denies.
+func imagePolicyBuilds() map[string]build {
+	const (
+		reject = `{"default": [{"type": "reject"}]}`
+		signed = `{"default": [{"type": "sigstoreSigned", "keyPath": "team.pub"}]}`
+		key    = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEmAS4aneaI6KPXxC6tr+uw4pioqBJ\nWyPPOCra8SQkMrzXDNPgTkJuKnNTHOAau+2/3V+awAq/rwGHZ3nAdLCbNg==\n-----END PUBLIC KEY-----\n"
+	)
+	of := func(file, mode string, policy map[string]string) build {
+		return build{
+			params:     map[string]any{"IMAGE": image, "IMAGE_POLICY_FILE": file, "IMAGE_POLICY_MODE": mode},
+			source:     map[string]string{"Dockerfile": "FROM REGISTRY/base:1\n"},
+			configMaps: map[string]map[string]string{"image-policy": policy},
+		}
+	}
+	return map[string]build{
+		"usual name":   of("", "enforce", map[string]string{"policy.json": reject}),
+		"another name": of("rules.json", "enforce", map[string]string{"rules.json": reject}),
+		"not signed":   of("", "enforce", map[string]string{"policy.json": signed, "team.pub": key}),
+	}
+}
+
+// TestImagePolicy wants images that are denied not to be used, unless warnings are enough.
+func TestImagePolicy(t *testing.T) {
+	for name, b := range imagePolicyBuilds() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b.run(t).failed(t, 1, "PolicyDenied", "Dockerfile:1: ", "REGISTRY/base:1", "denied by policy")
+		})
+	}
+	t.Run("warnings", func(t *testing.T) {
+		t.Parallel()
+		b := imagePolicyBuilds()["not signed"]
+		b.params["IMAGE_POLICY_MODE"] = "warn"
+		o := b.run(t)
+		o.succeeded(t)
+		if !strings.Contains(o.log(), "it has no signature") {
+			t.Errorf("there is no warning:\n%s", o.log())
+		}
+	})
+	t.Run("no key", func(t *testing.T) {
+		t.Parallel()
+		b := imagePolicyBuilds()["not signed"]
+		delete(b.configMaps["image-policy"], "team.pub")
+		b.run(t).failed(t, 2, "UsageError", "team.pub: no such file")
+	})
+	t.Run("nothing in the ConfigMap", func(t *testing.T) {
+		t.Parallel()
+		b := imagePolicyBuilds()["usual name"]
+		b.configMaps["image-policy"] = nil
+		b.run(t).succeeded(t)
+	})
+}

@@ -282,7 +282,7 @@ func exercised() map[string][]build {
 	all := map[string][]build{}
 	for _, b := range slices.Concat(
 		registryBuilds(), joins(), warms(), builds(examples()), []build{warmed("REGISTRY/base:1")}, slices.Collect(maps.Values(mountBuilds())),
-		slices.Collect(maps.Values(contextBuilds())), slices.Collect(maps.Values(cacheBuilds())), slices.Collect(maps.Values(policyBuilds())),
+		slices.Collect(maps.Values(contextBuilds())), slices.Collect(maps.Values(cacheBuilds())), slices.Collect(maps.Values(policyBuilds())), slices.Collect(maps.Values(imagePolicyBuilds())),
 	) {
 		name := cmp.Or(b.task, "slipway")
 		all[name] = append(all[name], b)

@@ -132,10 +132,12 @@ func (n *Node) containerSpec(t testing.TB, p *corev1.Pod, c corev1.Container, vo
 	}
 	variables := map[string]string{}
 	for _, e := range c.Env {
-		if e.ValueFrom != nil {
-			t.Fatalf("node: container %s: this node does not know where the value of %s is from", c.Name, e.Name)
-		}
 		variables[e.Name] = expand(e.Value, variables)
+		if from := e.ValueFrom; from != nil {
+			if variables[e.Name], err = fieldOf(p, from.FieldRef); err != nil {
+				t.Fatalf("node: container %s: variable %s: %v", c.Name, e.Name, err)
+			}
+		}
 		spec.Env = append(spec.Env, e.Name+"="+variables[e.Name])
 	}
 	for _, arg := range append(slices.Clone(c.Command), c.Args...) {

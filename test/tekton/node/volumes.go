@@ -99,16 +99,17 @@ func updateDownward(t testing.TB, p *corev1.Pod, volumes map[string]volume) {
 	}
 }
 
-// fieldOf knows the fields metadata.annotations['KEY'].
+// fieldOf knows the fields metadata.annotations['KEY'] and metadata.labels['KEY'].
 func fieldOf(p *corev1.Pod, field *corev1.ObjectFieldSelector) (string, error) {
 	if field == nil {
 		return "", errors.New("this node knows only fields of the Pod")
 	}
-	key, found := strings.CutPrefix(field.FieldPath, "metadata.annotations['")
-	if !found {
-		return "", fmt.Errorf("this node does not know the field %s", field.FieldPath)
+	for prefix, values := range map[string]map[string]string{"metadata.annotations['": p.Annotations, "metadata.labels['": p.Labels} {
+		if key, found := strings.CutPrefix(field.FieldPath, prefix); found {
+			return values[strings.TrimSuffix(key, "']")], nil
+		}
 	}
-	return p.Annotations[strings.TrimSuffix(key, "']")], nil
+	return "", fmt.Errorf("this node does not know the field %s", field.FieldPath)
 }
 
 // mountOf is a volume at its place in a container.
