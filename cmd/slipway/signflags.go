@@ -95,6 +95,9 @@ func signOptions(c *cli.Context, otherwise sign.Method) (sign.Options, error) {
 	if err := fromSignDir(&o, c.String("sign-dir")); err != nil {
 		return o, err
 	}
+	if o.Format == "" { // as for slipway plan and lint, which have no such flag
+		o.Format = sign.Signature
+	}
 	if o.Format != sign.Signature && o.Format != sign.Bundle {
 		return o, fmt.Errorf("--sign-format %s is not one of %s, %s", o.Format, sign.Signature, sign.Bundle)
 	}

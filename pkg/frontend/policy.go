@@ -85,14 +85,17 @@ func (b *build) pinReplacement(ctx context.Context, o *pb.Op, source *pb.SourceO
 	return nil
 }
 
-// lookUp looks up an image of the graph that nobody has looked up yet. One without a digest is refused later.
+// lookUp looks up an image of the graph that nobody has looked up yet.
 func (b *build) lookUp(ctx context.Context, o *pb.Op) error {
 	source := o.GetSource()
 	scheme, ref, _ := strings.Cut(source.GetIdentifier(), "://")
-	if scheme != schemeImage && scheme != schemeLayout || checkPinned(ref) != nil {
+	layout := source.GetAttrs()[pb.AttrOCILayoutStoreID]
+	if scheme != schemeImage && (scheme != schemeLayout || layout == "") { // which is refused later
 		return nil
 	}
-	layout := source.GetAttrs()[pb.AttrOCILayoutStoreID]
+	if err := checkPinned(ref); err != nil {
+		return err
+	}
 	if _, ok := b.resolved.Load(resolvedKey{ref, layout}); ok {
 		return nil
 	}

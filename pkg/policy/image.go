@@ -18,18 +18,33 @@ type Image struct {
 	path, id string
 }
 
-// NewImage is the image of a registry that a reference names. With a digest, a tag says nothing.
+// NewImage is the image of a registry that a reference names. With a digest, a tag says nothing; neither does the case of the
+// registry's name.
 func NewImage(ref string) (*Image, error) {
-	named, err := reference.ParseNormalizedNamed(ref)
+	named, err := parseImage(ref)
 	if err != nil {
 		return nil, fmt.Errorf("image reference %q: %w", ref, err)
 	}
-	if digested, ok := named.(reference.Digested); ok {
-		if named, err = reference.WithDigest(reference.TrimNamed(named), digested.Digest()); err != nil {
-			return nil, fmt.Errorf("image reference %q: %w", ref, err)
-		}
+	return &Image{transport: transportDocker, named: named}, nil
+}
+
+func parseImage(ref string) (reference.Named, error) {
+	given, err := reference.ParseNormalizedNamed(ref)
+	if err != nil {
+		return nil, err
 	}
-	return &Image{transport: transportDocker, named: reference.TagNameOnly(named)}, nil
+	// Again from the start, as "DOCKER.IO/alpine" becomes complete only in lower case.
+	named, err := reference.ParseNormalizedNamed(strings.ToLower(reference.Domain(given)) + "/" + reference.Path(given))
+	if err != nil {
+		return nil, err
+	}
+	switch given := given.(type) {
+	case reference.Digested:
+		return reference.WithDigest(named, given.Digest())
+	case reference.Tagged:
+		return reference.WithTag(named, given.Tag())
+	}
+	return reference.TagNameOnly(named), nil
 }
 
 // NewLocalImage is the image called id, a tag or a digest, in an OCI layout or an archive: one of a layout, if hasLayout says so,

@@ -190,12 +190,16 @@ func checkScope(transport, scope string) error {
 	switch {
 	case scope == "":
 		return nil
+	case transport == transportDocker:
+		if registry, _, _ := strings.Cut(scope, "/"); registry != strings.ToLower(registry) {
+			return errors.New("registries are written in lower case")
+		}
 	case transport == transportDockerArchive:
 		return fmt.Errorf("%s has no scopes", transport)
 	case transport == transportLayout, transport == transportLayoutArchive:
 		// The name of an image in it may have any form.
 		if path, _, _ := strings.Cut(scope, ":"); !filepath.IsAbs(path) || filepath.Clean(path) != path {
-			return errors.New("the scope is no absolute path without . and ..")
+			return errors.New("the scope is no absolute path, or not a clean one")
 		}
 		if scope == "/" {
 			return errors.New(`the scope of all paths is ""`)

@@ -60,6 +60,8 @@ func TestScopes(t *testing.T) {
 		{"a registry by its domain", "r.eu.example.com:5000/a", []string{"*.eu.example.com", "*.example.com", "*.com"}},
 		{"the domain itself is not below it", "example.com/a", []string{"*.com", "*.example.com"}},
 		{"no scope", "quay.io/a", []string{""}},
+		{"capital letters", "QUAY.io/a/b", []string{"quay.io/a/b:latest", "quay.io"}},
+		{"capital letters of the default registry", "DOCKER.IO/alpine:A", []string{"docker.io/library/alpine:A", "docker.io/library/alpine"}},
 		{"a localhost", "localhost/a:1", []string{"localhost", "*.localhost"}},
 	} {
 		t.Run(test.title, func(t *testing.T) {
@@ -259,6 +261,7 @@ func TestLoadImagesRefuses(t *testing.T) {
 		identity(`{"type": "exactRepository", "dockerRepository": "quay.io/a:1"}`):                    "is no repository: it has a tag",
 		identity(`{"type": "remapIdentity", "prefix": "quay.io", "signedPrefix": "quay.io/a:1"}`):     "no registry, namespace or repository",
 		identity(`{"type": "remapIdentity", "prefix": "quay.io"}`):                                    "no registry, namespace or repository",
+		scope("docker", "Quay.io/a"):                                                                  "lower case",
 		scope("oci", "relative"):                                                                      "no absolute path",
 		scope("oci", "/a/../b"):                                                                       "no absolute path",
 		scope("oci-archive", "/"):                                                                     `the scope of all paths is ""`,

@@ -3,6 +3,7 @@ package tekton_test
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"os"
@@ -295,10 +296,33 @@ func (o outcome) checkStatus(t *testing.T) {
 	got := map[string]string{}
 	for _, r := range o.status.Results {
 		got[r.Name] = r.Value.StringVal
+		if r.Value.Type == v1.ParamTypeObject {
+			got[r.Name] = object(t, r.Value.ObjectVal)
+		}
 	}
-	if !maps.Equal(got, o.results) {
-		t.Errorf("the TaskRun has the results %q, the message has %q", got, o.results)
+	want := maps.Clone(o.results)
+	for name, value := range want {
+		if strings.HasPrefix(value, "{") {
+			var fields map[string]string
+			if err := json.Unmarshal([]byte(value), &fields); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			want[name] = object(t, fields)
+		}
 	}
+	if !maps.Equal(got, want) {
+		t.Errorf("the TaskRun has the results %q, the message has %q", got, want)
+	}
+}
+
+// object is a value that is one, with its fields in order.
+func object(t *testing.T, fields map[string]string) string {
+	t.Helper()
+	data, err := json.Marshal(fields)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 // failed checks how a build failed: its exit code, what the results say, and that they name no image.

@@ -238,8 +238,11 @@ func TestFurtherFlagsAreExercised(t *testing.T) {
 	}
 	note(map[string]any{"EXTRA_ARGS": []string{keyFlag, noPushCache}})
 	note(map[string]any{"EXTRA_ARGS": cacheFlags()})
-	for _, e := range flagExamples() {
+	for _, e := range slices.Concat(flagExamples(), attestExamples()) {
 		note(e.build.params)
+	}
+	for _, b := range keylessBuilds() {
+		note(b.params)
 	}
 	for _, r := range refusals() {
 		note(r.params)

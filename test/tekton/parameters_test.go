@@ -50,7 +50,7 @@ COPY file /
 `
 
 func examples() []example {
-	return slices.Concat(inputExamples(), outputExamples(), runExamples(), flagExamples())
+	return slices.Concat(inputExamples(), outputExamples(), runExamples(), flagExamples(), attestExamples())
 }
 
 func inputExamples() []example {
@@ -278,11 +278,12 @@ func TestTask(t *testing.T) {
 }
 
 // exercised are the builds of all tests that are about what parameters do, by their Task.
-func exercised() map[string][]build {
+func exercised(t *testing.T) map[string][]build {
 	all := map[string][]build{}
 	for _, b := range slices.Concat(
 		registryBuilds(), joins(), warms(), builds(examples()), []build{warmed("REGISTRY/base:1")}, slices.Collect(maps.Values(mountBuilds())),
-		slices.Collect(maps.Values(contextBuilds())), slices.Collect(maps.Values(cacheBuilds())), slices.Collect(maps.Values(policyBuilds())), slices.Collect(maps.Values(imagePolicyBuilds())),
+		slices.Collect(maps.Values(contextBuilds())), slices.Collect(maps.Values(cacheBuilds())), slices.Collect(maps.Values(policyBuilds())), slices.Collect(maps.Values(imagePolicyBuilds())), slices.Collect(maps.Values(keylessBuilds())),
+		[]build{hermeticBuild(t)},
 	) {
 		name := cmp.Or(b.task, "slipway")
 		all[name] = append(all[name], b)
@@ -306,7 +307,7 @@ func TestEveryParameterIsExercised(t *testing.T) {
 			continue
 		}
 		params, workspaces := map[string]bool{}, map[string]bool{}
-		for _, b := range exercised()[name] {
+		for _, b := range exercised(t)[name] {
 			for param := range b.params {
 				params[param] = true
 			}

@@ -30,14 +30,14 @@ func entrypointArgs() []string {
 	return []string{
 		"-wait_file", "/tekton/downward/ready", "-wait_file_content",
 		"-post_file", "/tekton/run/0/out", "-termination_path", "/tekton/termination", "-step_metadata_dir", "/tekton/run/0/status",
-		"-results", "IMAGE_URL,IMAGE_DIGEST,IMAGE_REF,IMAGES,SBOM_BLOB_URL,ERROR_REASON,ERROR_MESSAGE",
+		"-results", "IMAGE_URL,IMAGE_DIGEST,IMAGE_REF,IMAGES,IMAGE_ARTIFACT_OUTPUTS,BASE_IMAGE_ARTIFACT_INPUTS,BASE_IMAGES,SBOM_BLOB_URL,ERROR_REASON,ERROR_MESSAGE",
 		"-entrypoint", "/usr/local/bin/slipway", "--",
 	}
 }
 
 func resultArgs() []string {
 	var args []string
-	for _, name := range []string{"IMAGE_URL", "IMAGE_DIGEST", "IMAGE_REF", "IMAGES", "SBOM_BLOB_URL", "ERROR_REASON", "ERROR_MESSAGE"} {
+	for _, name := range []string{"IMAGE_URL", "IMAGE_DIGEST", "IMAGE_REF", "IMAGES", "IMAGE_ARTIFACT_OUTPUTS", "BASE_IMAGE_ARTIFACT_INPUTS", "BASE_IMAGES", "SBOM_BLOB_URL", "ERROR_REASON", "ERROR_MESSAGE"} {
 		args = append(args, "--result="+name+"=/tekton/results/"+name)
 	}
 	return args
@@ -60,7 +60,9 @@ func TestPodOfTask(t *testing.T) {
 					"build", "--context=/workspace/source", "--context=", "--context-sub-path=.", "--dockerfile=./Dockerfile", "--target=", "--platform=",
 					"--tag=registry.example.com/team/app:v1", "--no-push=false", "--compression=gzip", "--source-date-epoch=",
 					"--cache=false", "--cache-repo=", "--cache-repo=", "--cache-ttl=", "--cache-mount-max-size=", "--cache-dir=", "--cloud-credentials-dir=", "--source-policy-dir=",
-					"--source-policy-file=", "--policy-dir=", "--policy=", "--policy-mode=enforce", "--network=default", "--shm-size=", "--isolation=auto", "--tls-verify=true", "--docker-config=",
+					"--source-policy-file=", "--policy-dir=", "--policy=", "--policy-mode=enforce",
+					"--hermetic=false", "--provenance=", "--sbom=", "--attest-storage=index", "--vcs-source=", "--vcs-revision=", "--sign=none", "--sign-dir=",
+					"--sign-format=signature", "--fulcio-url=", "--rekor-url=", "--tsa-url=", "--network=default", "--shm-size=", "--isolation=auto", "--tls-verify=true", "--docker-config=",
 					"--registry-certificates-dir=", "--secrets-dir=", "--ssh-dir=", "--state-dir=/slipway", "--progress=plain",
 				},
 				resultArgs(),
@@ -83,12 +85,13 @@ func TestPodOfTask(t *testing.T) {
 					"ISOLATION": "inplace", "SKIP_PUSH": "true", "COMPRESSION": "zstd", "SOURCE_DATE_EPOCH": "7", "TLS_VERIFY": "false",
 					"CONTEXT_URL": "https://example.com/a.git", "CACHE": "true", "CACHE_REPO": "s3://b", "CACHE_FROM": []string{"f1", "f2"},
 					"CACHE_TO": []string{"to"}, "CACHE_TTL": "1h", "CACHE_MOUNTS": []string{"off", "go=both"}, "CACHE_MOUNT_MAX_SIZE": "2g", "SOURCE_POLICY_FILE": "p.json",
-					"IMAGE_POLICY_FILE": "i.json", "IMAGE_POLICY_MODE": "warn",
+					"IMAGE_POLICY_FILE": "i.json", "IMAGE_POLICY_MODE": "warn", "HERMETIC": "true", "PROVENANCE": "true", "SBOM": "format=both",
+					"ATTEST_STORAGE": "both", "VCS_SOURCE": "v", "VCS_REVISION": "w", "SIGN": "keyless", "SIGN_FORMAT": "bundle", "FULCIO_URL": "f", "REKOR_URL": "r", "TSA_URL": "t",
 					"INSECURE_REGISTRIES": []string{"r"}, "REGISTRY_CERTIFICATES": []string{"r=f"}, "REGISTRY_MIRRORS": []string{"m"}, "REGISTRY_MAP": []string{"q=m1;q=m2"}, "PROGRESS": "quiet",
 					"EXTRA_ARGS": []string{"--no-cache", "--check"}, "BUILDER_IMAGE": slipwayImage,
 				},
 				source:     map[string]string{},
-				workspaces: map[string]map[string]string{"dockerconfig": nil, "sslcertdir": nil, "secrets": nil, "ssh-directory": nil, "cloud-credentials": nil},
+				workspaces: map[string]map[string]string{"dockerconfig": nil, "sslcertdir": nil, "secrets": nil, "ssh-directory": nil, "cloud-credentials": nil, "signing": nil},
 				claims:     []string{"base-images", "cache", "image-policy", "source-policy"},
 				private:    true,
 			},
@@ -98,7 +101,9 @@ func TestPodOfTask(t *testing.T) {
 					"--tag=registry.example.com/team/app:v1", "--no-push=true", "--compression=zstd", "--source-date-epoch=7",
 					"--cache=true", "--cache-repo=/workspace/cache", "--cache-repo=s3://b", "--cache-ttl=1h", "--cache-mount-max-size=2g", "--cache-dir=/workspace/base-images",
 					"--cloud-credentials-dir=/workspace/cloud-credentials", "--source-policy-dir=/workspace/source-policy",
-					"--source-policy-file=p.json", "--policy-dir=/workspace/image-policy", "--policy=i.json", "--policy-mode=warn", "--network=none",
+					"--source-policy-file=p.json", "--policy-dir=/workspace/image-policy", "--policy=i.json", "--policy-mode=warn",
+					"--hermetic=true", "--provenance=true", "--sbom=format=both", "--attest-storage=both", "--vcs-source=v", "--vcs-revision=w", "--sign=keyless",
+					"--sign-dir=/workspace/signing", "--sign-format=bundle", "--fulcio-url=f", "--rekor-url=r", "--tsa-url=t", "--network=none",
 					"--shm-size=1m", "--isolation=inplace", "--tls-verify=false", "--docker-config=/workspace/dockerconfig",
 					"--registry-certificates-dir=/workspace/sslcertdir", "--secrets-dir=/workspace/secrets", "--ssh-dir=/workspace/ssh-directory", "--state-dir=/slipway", "--progress=quiet",
 				},
@@ -112,7 +117,7 @@ func TestPodOfTask(t *testing.T) {
 			),
 			map[string]string{
 				"/workspace/source": "claim source", "/slipway": "empty", "/workspace/dockerconfig": "secret dockerconfig",
-				"/workspace/sslcertdir": "secret sslcertdir", "/workspace/secrets": "secret secrets", "/workspace/ssh-directory": "secret ssh-directory",
+				"/workspace/sslcertdir": "secret sslcertdir", "/workspace/secrets": "secret secrets", "/workspace/signing": "secret signing", "/workspace/ssh-directory": "secret ssh-directory",
 				"/workspace/cloud-credentials": "secret cloud-credentials", "/workspace/cache": "claim cache", "/workspace/base-images": "claim base-images, read-only", "/workspace/source-policy": "claim source-policy", "/workspace/image-policy": "claim image-policy",
 			},
 		},
@@ -141,7 +146,7 @@ func checkContainers(t *testing.T, p *corev1.Pod) corev1.Container {
 	if step.Image != slipwayImage || !slices.Equal(step.Command, []string{"/tekton/bin/entrypoint"}) {
 		t.Errorf("image %s, command %q", step.Image, step.Command)
 	}
-	if step.WorkingDir != "" || len(step.Env) > 0 || step.TerminationMessagePath != "/tekton/termination" {
+	if step.WorkingDir != "" || !slices.Equal(namesOf(step.Env), []string{"SLIPWAY_RUN_TASK_RUN", "SLIPWAY_RUN_NAMESPACE", "SLIPWAY_RUN_UID", "SLIPWAY_RUN_PIPELINE_RUN"}) || step.TerminationMessagePath != "/tekton/termination" {
 		t.Errorf("working directory %q, environment %v, termination message at %s", step.WorkingDir, step.Env, step.TerminationMessagePath)
 	}
 	for name, want := range map[corev1.ResourceName]string{"cpu": "250m", "memory": "512Mi", "ephemeral-storage": "1Gi"} {
@@ -153,6 +158,14 @@ func checkContainers(t *testing.T, p *corev1.Pod) corev1.Container {
 		t.Errorf("limits %v", step.Resources.Limits)
 	}
 	return step
+}
+
+func namesOf(env []corev1.EnvVar) []string {
+	var all []string
+	for _, e := range env {
+		all = append(all, e.Name)
+	}
+	return all
 }
 
 // ownMounts are those that the Task and its workspaces ask for.

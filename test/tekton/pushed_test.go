@@ -33,10 +33,18 @@ func (o outcome) pushed(t *testing.T, image string, tags []string, options ...re
 	}
 	url, _, _ := strings.Cut(all[0], "@")
 	for name, want := range map[string]string{
-		"IMAGE_URL": url, "IMAGE_REF": all[0], "IMAGES": strings.Join(all, ","), "SBOM_BLOB_URL": "",
+		"IMAGE_URL": url, "IMAGE_REF": all[0], "IMAGES": strings.Join(all, ","),
 	} {
 		if got, ok := o.results[name]; !ok || got != want {
 			t.Errorf("%s is %q (there: %v), want %q", name, got, ok, want)
+		}
+	}
+	checkObject(t, o.results["IMAGE_ARTIFACT_OUTPUTS"], map[string]string{
+		"uri": reference(t, url).Context().Name(), "digest": o.results["IMAGE_DIGEST"], "isBuildArtifact": "true",
+	})
+	for _, name := range []string{"BASE_IMAGES", "SBOM_BLOB_URL"} {
+		if _, ok := o.results[name]; !ok {
+			t.Errorf("there is no result %s", name)
 		}
 	}
 	descriptor, err := remote.Get(reference(t, o.results["IMAGE_REF"]), options...)
