@@ -104,7 +104,7 @@ func TestSBOMIsReproducible(t *testing.T) {
 	for _, state := range []string{t.TempDir(), t.TempDir()} {
 		out := t.TempDir()
 		mustSlipway(t, dir, "build", "--sbom=format=both", "--build-arg", "SOURCE_DATE_EPOCH=1700000000", "--state-dir", state,
-			"--cache", "--cache-repo", "file://" + cache, "-o", "type=local,dest="+out, ".")
+			"--cache", "--cache-repo", "file://"+cache, "-o", "type=local,dest="+out, ".")
 		got := documents(t, out)
 		if len(got) != 4 || !strings.Contains(got["sbom.spdx.json"], "pkg:npm/library@2.0.0") || !strings.Contains(got["sbom-tools.cdx.json"], "pkg:npm/tool@1.0.0") {
 			t.Fatalf("bills of materials: %q", got)
