@@ -181,17 +181,6 @@ func TestSBOMGeneratorErrors(t *testing.T) {
 	}
 }
 
-// The generator of a build argument is not the frontend's business.
-func TestAttestationArgumentsAreNotForTheFrontend(t *testing.T) {
-	for _, name := range []string{"BUILDKIT_ATTEST_SBOM", "BUILDKIT_ATTEST_PROVENANCE"} {
-		p := newProject("FROM scratch\n")
-		p.opts.BuildArgs = map[string]string{name: "true"}
-		if r := p.mustBuild(t).Platforms[0]; r.SBOM != nil || len(p.images.asked) > 0 {
-			t.Errorf("%s: materials %+v, images looked up: %q", name, r.SBOM, p.images.asked)
-		}
-	}
-}
-
 // The placeholder's configuration is one.
 func TestPlaceholder(t *testing.T) {
 	source := func(ref string) *pb.SourceOp { return &pb.SourceOp{Identifier: "docker-image://" + ref} }

@@ -118,7 +118,7 @@ func rpmPackages(e filesystem.Extractor, dir *state.Dir) func(context.Context, *
 }
 
 // copyJournal copies the journal of the database at in.Path, if it has one.
-func copyJournal(root string, in *filesystem.ScanInput) error {
+func copyJournal(root string, in *filesystem.ScanInput) (err error) {
 	name := in.Path + "-wal"
 	fs, ok := in.FS.(*treeFS)
 	if !ok || path.Ext(in.Path) != ".sqlite" {
@@ -135,7 +135,7 @@ func copyJournal(root string, in *filesystem.ScanInput) error {
 	if err != nil {
 		return err
 	}
-	defer journal.Close()
+	defer func() { err = errors.Join(err, journal.Close()) }()
 	return copyTo(filepath.Join(root, name), journal)
 }
 

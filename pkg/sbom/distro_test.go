@@ -155,3 +155,22 @@ func TestDpkgStatus(t *testing.T) {
 		}
 	}
 }
+
+// A damaged os-release file costs what is damaged.
+func TestOSRelease(t *testing.T) {
+	for content, want := range map[string]Distribution{
+		"ID=debian\nVERSION_ID=\"12\"\nPRETTY_NAME=\"Debian 12\"\n": {"debian", "12", "Debian 12"},
+		"ID=debian\nVERSION_ID=\"\n  VERSION_ID = \"\nX=\"":         {ID: "debian"},
+		"\x00":                             {},
+		"ID=" + strings.Repeat("x", 1<<20): {},
+	} {
+		var r recorder
+		inv := scanned(t, tree.New(newLayer(t,
+			r.file("usr/lib/os-release", 0o644, content), link("etc/os-release", "../usr/lib/os-release"),
+			r.file("var/lib/dpkg/status", 0o644, status("a", "1", installed)),
+		)), newState(t))
+		if got := inv.Distribution(); got != want || len(inv.Packages()) != 1 {
+			t.Errorf("%.60q: %+v and %d packages, want %+v", content, got, len(inv.Packages()), want)
+		}
+	}
+}

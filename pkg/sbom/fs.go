@@ -1,9 +1,11 @@
 package sbom
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path"
 	"time"
@@ -73,10 +75,30 @@ func (f *treeFS) Open(name string) (fs.File, error) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fmt.Errorf("%d bytes: %w", n.Entry().Size, tree.ErrTooLong)}
 	}
 	c, err := openContent(f.ctx, n, f.state)
+	if err == nil && path.Base(name) == "os-release" {
+		c, err = withoutLoneQuotes(c)
+	}
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
 	return &openFile{content: c, info: infoOf(path.Base(name), n)}, nil
+}
+
+// withoutLoneQuotes leaves out lines of an os-release file with a value that is one double quote. scalibr
+// v0.5.3 crashes on them, and all packages of the distribution would be lost.
+func withoutLoneQuotes(c *content) (_ *content, err error) {
+	defer func() { err = errors.Join(err, c.Close()) }()
+	data, err := io.ReadAll(c)
+	if err != nil {
+		return nil, err
+	}
+	var clean []byte
+	for line := range bytes.Lines(data) {
+		if _, value, _ := bytes.Cut(bytes.TrimSpace(line), []byte("=")); string(value) != `"` {
+			clean = append(clean, line...)
+		}
+	}
+	return &content{SectionReader: io.NewSectionReader(bytes.NewReader(clean), 0, int64(len(clean)))}, nil
 }
 
 // Stat implements fs.StatFS.

@@ -1,6 +1,8 @@
 package sbom
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -31,6 +33,24 @@ func nested(t *testing.T, n int, innermost string) string {
 	return innermost
 }
 
+// claimed is a zip file with an entry that says of itself to be so large.
+func claimed(t *testing.T, name string, size uint64) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := zip.NewWriter(&b)
+	f, err := w.CreateRaw(&zip.FileHeader{Name: name, Method: zip.Deflate, UncompressedSize64: size, CompressedSize64: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(f, "abc"); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
 // allocated is how much memory f allocates in all, in bytes.
 func allocated(f func()) uint64 {
 	var before, after runtime.MemStats
@@ -49,36 +69,36 @@ func TestScanOfHostileFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entries := make([]zipEntry, maxDirectory/1000)
+	entries := make([]zipEntry, maxDirectory/60_000+1)
 	for i := range entries {
-		entries[i].name = strconv.Itoa(i) + zeros(1000)
+		entries[i].name = strconv.Itoa(i) + zeros(60_000)
 	}
 	for _, test := range []struct {
 		name, path, content string
 		memory              uint64 // MiB that it may take
 		want                string // of the warning
 	}{
-		{"an archive with a large manifest", "a.jar", zipFile(t, zipEntry{manifest, zeros(maxMetadata + 1)}), 10, "larger inside"},
-		{"the same in an archive in it", "a.jar", nested(t, 3, zipFile(t, zipEntry{manifest, zeros(maxMetadata + 1)})), 10, "larger inside"},
-		{"an archive of 129 MiB in it", "a.jar", nested(t, 1, zeros(maxNested+1)), 10, "larger inside"},
-		{"a damaged archive in it", "a.jar", nested(t, 1, "?"+zeros(100)), 10, "invalid archive"},
-		{"archives in each other", "a.jar", nested(t, 30, "?"), 50, "max zip depth"},
+		{"an archive with a large manifest", "a.jar", zipFile(t, zipEntry{manifest, zeros(maxMetadata + 1)}), 64, "larger inside"},
+		{"the same in an archive in it", "a.jar", nested(t, 3, zipFile(t, zipEntry{manifest, zeros(maxMetadata + 1)})), 64, "larger inside"},
+		{"an archive of 129 MiB in it", "a.jar", claimed(t, "inner.jar", maxNested+1), 64, "larger inside"},
+		{"a damaged archive in it", "a.jar", nested(t, 1, "?"+zeros(100)), 64, "invalid archive"},
+		{"archives in each other", "a.jar", nested(t, 30, "?"), 64, "max zip depth"},
 		{"a zip file with too many entries", "a.jar", zipFile(t, entries...), 100, "table of contents"},
-		{"no zip file", "a.jar", zeros(1000), 10, "zip"},
-		{"an egg with much metadata", "a.egg", zipFile(t, zipEntry{"EGG-INFO/PKG-INFO", zeros(maxMetadata + 1)}), 10, "EGG-INFO/PKG-INFO"},
-		{"a long module", "node_modules/a/package.json", `{"name":"a","x":"` + zeros(maxPackageJSON) + `"}`, 10, "the most that is read"},
-		{"a damaged module", "node_modules/a/package.json", `{"name":"a"`, 10, "JSON"},
+		{"no zip file", "a.jar", zeros(1000), 64, "zip"},
+		{"an egg with much metadata", "a.egg", zipFile(t, zipEntry{"EGG-INFO/PKG-INFO", zeros(maxMetadata + 1)}), 64, "EGG-INFO/PKG-INFO"},
+		{"a long module", "node_modules/a/package.json", `{"name":"a","x":"` + zeros(maxPackageJSON) + `"}`, 64, "the most that is read"},
+		{"a damaged module", "node_modules/a/package.json", `{"name":"a"`, 64, "JSON"},
 		{"a deep module", "node_modules/a/package.json", strings.Repeat(`{"a":`, 1<<19), 200, "JSON"},
-		{"a damaged status", "var/lib/dpkg/status", status("kept", "1", installed) + "\x00no field\n\n", 10, "malformed"},
-		{"a status with a long record", "var/lib/dpkg/status", "Package: a\n" + strings.Repeat("a: b\n", maxDpkgRecord/5) + "\n", 400, "a record has more than"},
+		{"a damaged status", "var/lib/dpkg/status", status("kept", "1", installed) + "\x00no field\n\n", 64, "malformed"},
+		{"a status with a long record", "var/lib/dpkg/status", "Package: a\n" + strings.Repeat("a: "+zeros(1000)+"\n", maxDpkgRecord/1000+1) + "\n", 64, "a record has more than"},
 		{"a long status", "var/lib/dpkg/status", zeros(maxDpkgStatus + 1), 100, "the most that is read"},
-		{"a database of apk with a long record", "lib/apk/db/installed", strings.Repeat("a:\n", maxApkRecord/3+2), 900, "a record has more than"},
-		{"a damaged database of apk", "lib/apk/db/installed", "P:a\nnonsense\n", 10, "invalid line"},
-		{"a damaged database of rpm", "var/lib/rpm/rpmdb.sqlite", "SQLite format 3\x00" + zeros(5000), 10, "ParseRPMDB"},
-		{"a damaged database of rpm, of old", "var/lib/rpm/Packages", zeros(5000), 10, "ParseRPMDB"},
-		{"a program with too many crates", "usr/bin/a", string(crates), 50, "its list of crates"},
-		{"metadata without a name", "a.dist-info/METADATA", "Metadata-Version: 2.1\n", 10, "Name"},
-		{"metadata of one line", "a.dist-info/METADATA", zeros(maxMetadata), 10, "too long"},
+		{"a database of apk with a long record", "lib/apk/db/installed", strings.Repeat("a:"+zeros(1000)+"\n", maxApkRecord/1000+1), 64, "a record has more than"},
+		{"a damaged database of apk", "lib/apk/db/installed", "P:a\nnonsense\n", 64, "invalid line"},
+		{"a damaged database of rpm", "var/lib/rpm/rpmdb.sqlite", "SQLite format 3\x00" + zeros(5000), 64, "ParseRPMDB"},
+		{"a damaged database of rpm, of old", "var/lib/rpm/Packages", zeros(5000), 64, "ParseRPMDB"},
+		{"a program with too many crates", "usr/bin/a", string(crates), 64, "its list of crates"},
+		{"metadata without a name", "a.dist-info/METADATA", "Metadata-Version: 2.1\n", 64, "Name"},
+		{"metadata of one line", "a.dist-info/METADATA", zeros(maxMetadata), 64, "too long"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var r recorder

@@ -110,7 +110,7 @@ func (s *scan) extractAll(ctx context.Context, files []*file) ([]Package, error)
 
 // extract returns the packages of one file. Only a content that cannot be had at all, and the
 // end of the context, are errors.
-func (s *scan) extract(ctx context.Context, f *file) ([]Package, error) {
+func (s *scan) extract(ctx context.Context, f *file) (out []Package, err error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
@@ -128,8 +128,7 @@ func (s *scan) extract(ctx context.Context, f *file) ([]Package, error) {
 	case c == nil:
 		return nil, nil
 	}
-	defer c.Close()
-	var out []Package
+	defer func() { err = errors.Join(err, c.Close()) }()
 	for _, finder := range finders {
 		found, err := s.run(ctx, finder, f, c)
 		if ctx.Err() != nil {
