@@ -21,7 +21,7 @@ import (
 )
 
 // signingKey makes a directory like a mounted Secret with a key, and what verifies with it.
-func signingKey(t *testing.T) (dir string, verifier signature.Verifier) {
+func signingKey(t testing.TB) (dir string, verifier signature.Verifier) {
 	t.Helper()
 	const password = "correct horse"
 	pair, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return []byte(password), nil })

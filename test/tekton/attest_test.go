@@ -46,12 +46,12 @@ func attestExamples() []example {
 	return []example{
 		{
 			"attested and signed", once(), of(map[string]any{
-				"PROVENANCE": "mode=max", "SBOM": "format=both", "ATTEST_STORAGE": "both", "SIGN": "key", "SIGN_FORMAT": "signature",
+				"PROVENANCE": "mode=max", "SBOM": "format=both", "ATTEST_STORAGE": "both", "SIGN": "key", "SIGN_FORMAT": "signature", "SIGN_ANNOTATIONS": []string{"commit=1a2b"},
 				"VCS_SOURCE": "https://example.com/app.git", "VCS_REVISION": "0123456789",
 			}),
 			func(t *testing.T, o outcome) {
 				checkAttested(t, o)
-				checkSigned(t, o, false)
+				checkSigned(t, o, false, "commit", "1a2b")
 			},
 		},
 		{
@@ -77,7 +77,7 @@ func attestExamples() []example {
 				if !strings.Contains(said, `"cluster":"test"`) || strings.Contains(said, "llbDefinition") {
 					t.Errorf("the provenance is %s", said)
 				}
-				checkSigned(t, o, false)
+				checkSigned(t, o, false, "team", "a")
 			},
 		},
 	}
@@ -195,7 +195,8 @@ func checkObject(t *testing.T, got string, want map[string]string) {
 }
 
 // checkSigned verifies, by cosign's library, signatures of all that was pushed and of what is said about it.
-func checkSigned(t *testing.T, o outcome, bundle bool) {
+// annotations are keys and values that are signed, too.
+func checkSigned(t *testing.T, o outcome, bundle bool, annotations ...string) {
 	t.Helper()
 	pair, err := keyPair()
 	if err != nil {
@@ -209,7 +210,13 @@ func checkSigned(t *testing.T, o outcome, bundle bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkSignatures(t, o, cosign.CheckOpts{SigVerifier: verifier, IgnoreTlog: true, Offline: true, TrustedMaterial: &root.BaseTrustedMaterial{}}, bundle)
+	signed := map[string]any{}
+	for i := 0; i < len(annotations); i += 2 {
+		signed[annotations[i]] = annotations[i+1]
+	}
+	checkSignatures(t, o, cosign.CheckOpts{
+		SigVerifier: verifier, IgnoreTlog: true, Offline: true, TrustedMaterial: &root.BaseTrustedMaterial{}, Annotations: signed,
+	}, bundle)
 }
 
 func checkSignatures(t *testing.T, o outcome, demands cosign.CheckOpts, bundle bool) {

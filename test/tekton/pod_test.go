@@ -67,7 +67,7 @@ func TestPodOfTask(t *testing.T) {
 				},
 				resultArgs(),
 				[]string{
-					"--platforms", "--tags", "--build-args", "--build-contexts", "--labels", "--annotations", "--secrets", "--add-hosts",
+					"--platforms", "--tags", "--build-args", "--build-contexts", "--labels", "--annotations", "--sign-annotations", "--secrets", "--add-hosts",
 					"--ulimits", "--caches-from", "--caches-to", "--cache-mount-modes", "--insecure-registries", "--registry-certificates",
 					"--registry-mirrors", "--registry-maps", "--extra-args",
 				},
@@ -86,7 +86,7 @@ func TestPodOfTask(t *testing.T) {
 					"CONTEXT_URL": "https://example.com/a.git", "CACHE": "true", "CACHE_REPO": "s3://b", "CACHE_FROM": []string{"f1", "f2"},
 					"CACHE_TO": []string{"to"}, "CACHE_TTL": "1h", "CACHE_MOUNTS": []string{"off", "go=both"}, "CACHE_MOUNT_MAX_SIZE": "2g", "SOURCE_POLICY_FILE": "p.json",
 					"IMAGE_POLICY_FILE": "i.json", "IMAGE_POLICY_MODE": "warn", "HERMETIC": "true", "PROVENANCE": "true", "SBOM": "format=both",
-					"ATTEST_STORAGE": "both", "VCS_SOURCE": "v", "VCS_REVISION": "w", "SIGN": "keyless", "SIGN_FORMAT": "bundle", "FULCIO_URL": "f", "REKOR_URL": "r", "TSA_URL": "t",
+					"ATTEST_STORAGE": "both", "VCS_SOURCE": "v", "VCS_REVISION": "w", "SIGN": "keyless", "SIGN_FORMAT": "bundle", "SIGN_ANNOTATIONS": []string{"s=1"}, "FULCIO_URL": "f", "REKOR_URL": "r", "TSA_URL": "t",
 					"INSECURE_REGISTRIES": []string{"r"}, "REGISTRY_CERTIFICATES": []string{"r=f"}, "REGISTRY_MIRRORS": []string{"m"}, "REGISTRY_MAP": []string{"q=m1;q=m2"}, "PROGRESS": "quiet",
 					"EXTRA_ARGS": []string{"--no-cache", "--check"}, "BUILDER_IMAGE": slipwayImage,
 				},
@@ -110,7 +110,7 @@ func TestPodOfTask(t *testing.T) {
 				resultArgs(),
 				[]string{
 					"--platforms", "linux/amd64", "linux/arm64", "--tags", "t1", "t2", "--build-args", "A=1 2", "B=$(C)", "--build-contexts", "x=y",
-					"--labels", "l=1", "--annotations", "a=1", "--secrets", "id=s", "--add-hosts", "h:192.0.2.1", "--ulimits", "nofile=1",
+					"--labels", "l=1", "--annotations", "a=1", "--sign-annotations", "s=1", "--secrets", "id=s", "--add-hosts", "h:192.0.2.1", "--ulimits", "nofile=1",
 					"--caches-from", "f1", "f2", "--caches-to", "to", "--cache-mount-modes", "off", "go=both", "--insecure-registries", "r", "--registry-certificates", "r=f",
 					"--registry-mirrors", "m", "--registry-maps", "q=m1;q=m2", "--extra-args", "--no-cache", "--check",
 				},
