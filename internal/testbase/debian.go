@@ -8,8 +8,8 @@ import (
 	"path/filepath"
 )
 
-// debianSuite is the release that Debian gives.
-const debianSuite = "bookworm"
+// DebianSuite is the release that Debian gives.
+const DebianSuite = "bookworm"
 
 // Debian is the path of a tar with a minimal Debian root filesystem ("minbase"). It is made once on a machine, by root with mmdebstrap, and
 // kept in the user's cache directory.
@@ -18,7 +18,7 @@ func Debian(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	kept := filepath.Join(cache, "slipway-tests", "debian-"+debianSuite+".tar")
+	kept := filepath.Join(cache, "slipway-tests", "debian-"+DebianSuite+".tar")
 	if _, err := os.Stat(kept); err == nil {
 		return kept, nil
 	}
@@ -32,7 +32,7 @@ func Debian(ctx context.Context) (string, error) {
 	}
 	defer os.RemoveAll(fresh)
 	made := filepath.Join(fresh, "root.tar")
-	cmd := exec.CommandContext(ctx, "mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", debianSuite, made)
+	cmd := exec.CommandContext(ctx, "mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", DebianSuite, made)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("making a Debian root filesystem: %w\n%s", err, out)
 	}

@@ -10,36 +10,24 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/slipway-build/slipway/internal/testbase"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/state"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
 
-// debianSuite is the release that the root filesystem is of.
-const debianSuite = "bookworm"
-
-// debian is a minimal Debian root filesystem. It is made once on a machine, and kept in the user's cache
-// directory.
+// debian is a minimal Debian root filesystem.
 func debian(t testing.TB, s *state.Dir) *tree.Tree {
 	t.Helper()
-	mmdebstrap := tool(t, "mmdebstrap")
-	cache, err := os.UserCacheDir()
+	tool(t, "mmdebstrap")
+	if os.Geteuid() != 0 {
+		t.Skip("mmdebstrap makes a root filesystem as root only")
+	}
+	made, err := testbase.Debian(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept := filepath.Join(cache, "slipway-tests", "debian-"+debianSuite+".tar")
-	if _, err := os.Stat(kept); err != nil {
-		if os.Geteuid() != 0 {
-			t.Skip("mmdebstrap makes a root filesystem as root only")
-		}
-		if err := os.MkdirAll(filepath.Dir(kept), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		fresh := filepath.Join(t.TempDir(), "root.tar")
-		output(t, mmdebstrap, "--quiet", "--variant=minbase", "--mode=root", debianSuite, fresh)
-		move(t, fresh, kept)
-	}
-	f, err := os.Open(kept)
+	f, err := os.Open(made)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,16 +37,6 @@ func debian(t testing.TB, s *state.Dir) *tree.Tree {
 		t.Fatal(err)
 	}
 	return tree.New(l)
-}
-
-// move copies a file, so that the other one is complete as soon as it exists.
-func move(t testing.TB, from, to string) {
-	t.Helper()
-	partial := to + ".partial"
-	output(t, "cp", from, partial)
-	if err := os.Rename(partial, to); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // adminDir is a dpkg database with the status file of a tree.
@@ -114,7 +92,7 @@ func TestDebianAsDpkgQuery(t *testing.T) {
 				arch = a
 			}
 		}
-		if !strings.HasPrefix(p.PURL, "pkg:deb/debian/") || !strings.Contains(qualifiers, "distro="+debianSuite) {
+		if !strings.HasPrefix(p.PURL, "pkg:deb/debian/") || !strings.Contains(qualifiers, "distro="+testbase.DebianSuite) {
 			t.Errorf("package URL of %s: %s", p.Name, p.PURL)
 		}
 		if p.Supplier == "" {
