@@ -15,7 +15,7 @@ func indexCommand() *cli.Command {
 		Name:         "index",
 		Usage:        "join images of several platforms into an image index, and push it",
 		ArgsUsage:    "[IMAGE...]",
-		Flags:        withLists(indexFlags(), registryFlags(), pushFlags(), resultFlags()),
+		Flags:        withLists(indexFlags(), signFlags(), registryFlags(), pushFlags(), resultFlags()),
 		OnUsageError: asUsageError,
 		Action:       runIndex,
 	}
@@ -47,7 +47,7 @@ func join(c *cli.Context) error {
 	}
 	j, err := fanin.New(c.Context, opts)
 	if err != nil {
-		return &build.UsageError{Err: err}
+		return unlessService(c.Context, err)
 	}
 	_, err = j.Run(c.Context)
 	return err
@@ -66,6 +66,9 @@ func indexOptions(c *cli.Context) (fanin.Options, error) {
 	}
 	var err error
 	if o.Registry, err = registryOptions(c); err != nil {
+		return fanin.Options{}, err
+	}
+	if o.Sign, err = signOptions(c, signMethod(c)); err != nil {
 		return fanin.Options{}, err
 	}
 	o.Results, err = resultFiles(c)

@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/slipway-build/slipway/pkg/fanin"
+	"github.com/slipway-build/slipway/pkg/sign"
 )
 
 // joinOptions parses a command line as "slipway index" does.
@@ -55,7 +56,15 @@ func TestIndexOptions(t *testing.T) {
 	if r := o.Results; r.Dir != "/r" || r.DigestFile != "/digest" || len(r.Named) != 1 || r.Named[0].Path != "/ref" {
 		t.Errorf("results %+v", r)
 	}
+	for method, args := range map[sign.Method][]string{
+		sign.None: {}, sign.Key: {"--sign-key", "/key"}, sign.Keyless: {"--sign=keyless"},
+	} {
+		if o, err := joinOptions(t, append(args, "a")...); err != nil || o.Sign.Method != method {
+			t.Errorf("%q: signs with %s, %v", args, o.Sign.Method, err)
+		}
+	}
 	for want, args := range map[string][]string{
+		"--sign x":             {"--sign=x", "a"},
 		"there is no result X": {"--result", "X=/x", "a"},
 		"Did you mean":         {"--anotation", "x=y"},
 		"not of the form":      {"--registry-certificate", "x"},

@@ -131,9 +131,5 @@ func newSigner(c *cli.Context, client *registry.Client, say func(string)) (*sign
 	}
 	o.Log = say
 	s, err := sign.New(c.Context, o, client)
-	var service *sign.ServiceError
-	if err != nil && c.Context.Err() == nil && !errors.As(err, &service) {
-		err = usageError{err}
-	}
-	return s, err
+	return s, unlessService(c.Context, err)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/slipway-build/slipway/pkg/build"
 	"github.com/slipway-build/slipway/pkg/sign"
 )
 
@@ -32,7 +34,7 @@ func signFlags() []cli.Flag {
 	}
 }
 
-// signMethod is how a build signs if --sign does not say it: with a key, if one is given.
+// signMethod is how images are signed that are pushed, if --sign does not say it: with a key, if one is given.
 func signMethod(c *cli.Context) sign.Method {
 	if c.String("sign-key") != "" {
 		return sign.Key
@@ -116,4 +118,13 @@ func signOptions(c *cli.Context, otherwise sign.Method) (sign.Options, error) {
 		o.Annotations[key] = value
 	}
 	return o, nil
+}
+
+// unlessService says that what kept a signer from being made is a mistake in the call, unless a service did.
+func unlessService(ctx context.Context, err error) error {
+	var service *sign.ServiceError
+	if err == nil || ctx.Err() != nil || errors.As(err, &service) {
+		return err
+	}
+	return &build.UsageError{Err: err}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/image"
 	"github.com/slipway-build/slipway/pkg/registry"
+	"github.com/slipway-build/slipway/pkg/sign"
 	"github.com/slipway-build/slipway/results"
 )
 
@@ -26,6 +27,8 @@ type Options struct {
 	Annotations []string
 	// Platforms are those that there must be images for, no more and no fewer; none if any will do.
 	Platforms []string
+	// Sign says how the index and the images in it are signed before a tag names them; the zero value leaves that out.
+	Sign sign.Options
 	// NoPush writes the index to Stdout instead of pushing it.
 	NoPush bool
 
@@ -52,10 +55,12 @@ type Join struct {
 	to          *registry.Destinations
 	annotations []image.Annotation
 	expected    []platform
+	signer      *sign.Signer // nil if nothing is signed
 	log         *log
 }
 
-// New checks the options. It contacts nobody; its errors are mistakes in the call.
+// New checks the options. Its errors are mistakes in the call, but for a [sign.ServiceError]: it contacts nobody, unless an identity token
+// for signing has to be asked for.
 func New(ctx context.Context, o Options) (_ *Join, err error) {
 	j := &Join{Options: o, log: &log{w: o.Progress}}
 	o.Registry.Warn = j.log.warn
@@ -77,7 +82,10 @@ func New(ctx context.Context, o Options) (_ *Join, err error) {
 	if j.annotations, err = parseAnnotations(o.Annotations); err != nil {
 		return nil, err
 	}
-	return j, j.Results.Check()
+	if err := j.Results.Check(); err != nil {
+		return nil, err
+	}
+	return j, j.openSigner(ctx)
 }
 
 func (j *Join) checkImages() error {
@@ -116,7 +124,7 @@ func parseAnnotations(values []string) ([]image.Annotation, error) {
 }
 
 // Run joins the images. It returns when everything is written; tags come after everything that they
-// name, and results last. On an error there are neither.
+// name and its signatures, and results last. On an error there are neither.
 func (j *Join) Run(ctx context.Context) (*Result, error) {
 	entries, err := j.find(ctx)
 	if err != nil {
@@ -141,6 +149,9 @@ func (j *Join) Run(ctx context.Context) (*Result, error) {
 		return res, j.writeResults(ctx, res)
 	}
 	if err := j.to.Push(ctx, x); err != nil {
+		return nil, err
+	}
+	if err := j.sign(ctx, x, entries); err != nil {
 		return nil, err
 	}
 	if err := j.to.Tag(ctx, x); err != nil {

@@ -76,6 +76,7 @@ func TestBuild(t *testing.T) {
 				"image-digest":  digest,
 				"image-ref":     image + "@" + digest,
 				"images":        image + "@" + digest + "," + second + "@" + digest,
+				"base-images":   baseOf(t, registry),
 				"sbom-blob-url": "", "error-reason": "", "error-message": "",
 			}
 			if !maps.Equal(o.outputs, want) {
@@ -130,6 +131,12 @@ func TestBuild(t *testing.T) {
 			}
 		})
 	}
+}
+
+// baseOf is the base image as the output base-images has it.
+func baseOf(t *testing.T, registry string) string {
+	t.Helper()
+	return registry + "/base:1@" + descriptorOf(t, registry+"/base:1").Digest.String()
 }
 
 // checkProgress reads the file as Argo does it: its last line counts.

@@ -19,12 +19,15 @@ const (
 	podName      = "build-1"
 	workflowName = "build"
 	nodeID       = "build-1-node"
+	podUID       = "1d1d"
+	workflowUID  = "2e2e"
 )
 
 // instance is a template with the values of its parameters in place, as the controller makes it for a
 // node of a workflow.
 func instance(t *testing.T, tmpl *wfv1.Template, arguments wfv1.Arguments, globals common.Parameters) *wfv1.Template {
 	t.Helper()
+	globals = globals.Merge(common.Parameters{common.GlobalVarWorkflowName: workflowName, common.GlobalVarWorkflowUID: workflowUID})
 	made, err := common.ProcessArgs(tmpl, &arguments, globals, common.Parameters{common.LocalVarPodName: podName}, false, namespace, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -87,9 +90,9 @@ func podOf(t *testing.T, tmpl *wfv1.Template, patches ...string) *corev1.PodSpec
 		for _, e := range [][2]string{
 			{common.EnvVarContainerName, c.Name},
 			{common.EnvVarPodName, podName},
-			{common.EnvVarPodUID, "1d1d"},
+			{common.EnvVarPodUID, podUID},
 			{common.EnvVarWorkflowName, workflowName},
-			{common.EnvVarWorkflowUID, "2e2e"},
+			{common.EnvVarWorkflowUID, workflowUID},
 			{common.EnvVarNodeID, nodeID},
 			{common.EnvVarIncludeScriptOutput, "false"},
 			{common.EnvVarDeadline, time.Time{}.Format(time.RFC3339)},

@@ -49,6 +49,15 @@ func TestEveryParameterCounts(t *testing.T) {
 				if got := render(map[string]string{p.Name: "true"}); !strings.Contains(got, `"hostUsers":false`) {
 					t.Errorf("%s: %s does not reach the pod", name, p.Name)
 				}
+			case p.Name == "signing-secret":
+				if got != usual {
+					t.Errorf("%s: %s=%s makes a difference without a signature", name, p.Name, value)
+				}
+				for _, method := range []string{"key", "keyless"} {
+					if got := render(map[string]string{p.Name: value, "sign": method}); !strings.Contains(got, value) {
+						t.Errorf("%s: %s does not reach the pod that signs: %s", name, p.Name, method)
+					}
+				}
 			case !strings.Contains(got, value):
 				t.Errorf("%s: %s does not reach the pod", name, p.Name)
 			}
@@ -60,9 +69,14 @@ func TestEveryParameterCounts(t *testing.T) {
 func TestParametersStayValues(t *testing.T) {
 	const hostile = `"}],"hostNetwork":true,"x":[{"y":"` + "\n--target=x\n'$(id)' \\\" {{inputs.parameters.image}}"
 	tmpl := templateNamed(t, slipway(t), "build")
-	usual := podOf(t, instance(t, tmpl, values(map[string]string{"image": "r/i:1"}), nil))
+	render := func(name, value string) *corev1.PodSpec {
+		all := map[string]string{"image": "r/i:1", "sign": "key"}
+		all[name] = value
+		return podOf(t, instance(t, tmpl, values(all), nil))
+	}
+	usual := render("image", "r/i:1")
 	for _, p := range tmpl.Inputs.Parameters {
-		got := podOf(t, instance(t, tmpl, values(map[string]string{"image": "r/i:1", p.Name: hostile}), nil))
+		got := render(p.Name, hostile)
 		if got.HostNetwork {
 			t.Errorf("%s can ask for the node's network", p.Name)
 		}

@@ -24,6 +24,8 @@ type node struct {
 	secrets, configMaps map[string]map[string]string
 	// claims are directories that are PersistentVolumeClaims.
 	claims map[string]string
+	// tokens are those of the pod's service account, by their audience.
+	tokens map[string]string
 }
 
 // outcome is how a pod of a workflow ended.
@@ -116,7 +118,7 @@ func (n node) container(t *testing.T, c corev1.Container, volumes map[string]str
 		Timeout:     5 * time.Minute,
 	}
 	for _, e := range c.Env {
-		s.Env = append(s.Env, e.Name+"="+e.Value)
+		s.Env = append(s.Env, e.Name+"="+valueOf(t, e))
 	}
 	for _, m := range c.VolumeMounts {
 		host, ok := volumes[m.Name]
@@ -133,6 +135,20 @@ func (n node) container(t *testing.T, c corev1.Container, volumes map[string]str
 	return s
 }
 
+// valueOf is the value of a variable, which can be what the pod knows of itself.
+func valueOf(t *testing.T, e corev1.EnvVar) string {
+	t.Helper()
+	if e.ValueFrom == nil {
+		return e.Value
+	}
+	fields := map[string]string{"metadata.name": podName, "metadata.namespace": namespace, "metadata.uid": podUID}
+	if f := e.ValueFrom.FieldRef; f != nil && fields[f.FieldPath] != "" {
+		return fields[f.FieldPath]
+	}
+	t.Fatalf("the variable %s is of a kind that this test does not know", e.Name)
+	return ""
+}
+
 // volume makes the directory of a volume.
 func (n node) volume(t *testing.T, v corev1.Volume) string {
 	t.Helper()
@@ -140,9 +156,11 @@ func (n node) volume(t *testing.T, v corev1.Volume) string {
 	case v.EmptyDir != nil:
 		return pod.EmptyDir(t)
 	case v.Secret != nil:
-		return keys(t, v.Name, n.secrets, v.Secret.SecretName, v.Secret.Optional)
+		return keys(t, found(t, v.Name, n.secrets, v.Secret.SecretName, v.Secret.Optional))
 	case v.ConfigMap != nil:
-		return keys(t, v.Name, n.configMaps, v.ConfigMap.Name, v.ConfigMap.Optional)
+		return keys(t, found(t, v.Name, n.configMaps, v.ConfigMap.Name, v.ConfigMap.Optional))
+	case v.Projected != nil:
+		return keys(t, n.projected(t, v))
 	case v.PersistentVolumeClaim != nil:
 		dir, ok := n.claims[v.PersistentVolumeClaim.ClaimName]
 		if !ok {
@@ -154,9 +172,36 @@ func (n node) volume(t *testing.T, v corev1.Volume) string {
 	return ""
 }
 
-// keys makes a directory with a file for each key, in the way in which kubelet can exchange all of them
-// at once.
-func keys(t *testing.T, volume string, objects map[string]map[string]string, name string, optional *bool) string {
+// projected are the files of a volume with some keys of Secrets, and with tokens.
+func (n node) projected(t *testing.T, v corev1.Volume) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for _, s := range v.Projected.Sources {
+		switch {
+		case s.ServiceAccountToken != nil:
+			token, ok := n.tokens[s.ServiceAccountToken.Audience]
+			if !ok {
+				t.Fatalf("volume %s: there is no token for %s", v.Name, s.ServiceAccountToken.Audience)
+			}
+			files[s.ServiceAccountToken.Path] = token
+		case s.Secret != nil:
+			data := found(t, v.Name, n.secrets, s.Secret.Name, s.Secret.Optional)
+			for _, item := range s.Secret.Items {
+				if value, ok := data[item.Key]; ok {
+					files[item.Path] = value
+				} else if s.Secret.Optional == nil || !*s.Secret.Optional {
+					t.Fatalf("volume %s: %s has no key %s", v.Name, s.Secret.Name, item.Key)
+				}
+			}
+		default:
+			t.Fatalf("volume %s has a source that this test does not know", v.Name)
+		}
+	}
+	return files
+}
+
+// found is the object that a volume names.
+func found(t *testing.T, volume string, objects map[string]map[string]string, name string, optional *bool) map[string]string {
 	t.Helper()
 	// The API server wants a name even of what need not exist.
 	if name == "" {
@@ -166,6 +211,13 @@ func keys(t *testing.T, volume string, objects map[string]map[string]string, nam
 	if !ok && (optional == nil || !*optional) {
 		t.Fatalf("volume %s: there is no %s", volume, name)
 	}
+	return data
+}
+
+// keys makes a directory with a file for each key, in the way in which kubelet can exchange all of them
+// at once.
+func keys(t *testing.T, data map[string]string) string {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)

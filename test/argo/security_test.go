@@ -19,15 +19,19 @@ func TestPodSecurity(t *testing.T) {
 	}
 	for _, test := range []struct {
 		template string
+		sign     string
 		fits     api.Level
 		not      api.Level
 	}{
 		{template: "build", fits: api.LevelBaseline, not: api.LevelRestricted},
+		{template: "build", sign: "keyless", fits: api.LevelBaseline, not: api.LevelRestricted},
 		{template: "index", fits: api.LevelRestricted},
+		{template: "index", sign: "key", fits: api.LevelRestricted},
+		{template: "index", sign: "keyless", fits: api.LevelRestricted},
 		{template: "cache-warm", fits: api.LevelRestricted},
 	} {
 		tmpl := templateNamed(t, slipway(t), test.template)
-		spec := podOf(t, instance(t, tmpl, values(map[string]string{"image": "r/i:1", "images": "[]", "claim": "c"}), nil))
+		spec := podOf(t, instance(t, tmpl, values(map[string]string{"image": "r/i:1", "images": "[]", "claim": "c", "sign": test.sign}), nil))
 		spec.InitContainers, spec.Containers = nil, []corev1.Container{mainOf(t, spec)}
 		allowed := func(level api.Level) bool {
 			results := evaluator.EvaluatePod(api.LevelVersion{Level: level, Version: api.LatestVersion()}, &metav1.ObjectMeta{}, spec)
