@@ -93,6 +93,10 @@ func TestStatement(t *testing.T) {
 			t.Errorf("got %s\nwant %s", s.Content, want)
 		}
 	}
+	other, err := NewStatementAbout("x", "y", json.RawMessage("{}"), map[string]map[string]string{"b": {"sha256": "2"}, "a": {"sha256": "1"}})
+	if err != nil || !strings.Contains(string(other.Content), `"subject":[{"name":"a","digest":{"sha256":"1"}},{"name":"b","digest":{"sha256":"2"}}]`) {
+		t.Errorf("got %s, %v", other.Content, err)
+	}
 	if _, err := NewStatement("x", "y", nil, Subject{Names: []string{"NOT A NAME"}, Digest: digest}); err == nil {
 		t.Error("no error for a name that is none")
 	}

@@ -3,6 +3,8 @@ package attest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/buildkit/util/purl"
@@ -55,6 +57,19 @@ func NewStatement(name, predicateType string, predicate json.RawMessage, about S
 	if len(subjects) == 0 {
 		subjects = []subject{{Name: "_", Digest: digest}} // what the specification has for nameless ones
 	}
+	return encode(name, predicateType, predicate, subjects)
+}
+
+// NewStatementAbout makes a statement about other things than images, by their names with algorithms and digests.
+func NewStatementAbout(name, predicateType string, predicate json.RawMessage, about map[string]map[string]string) (image.Statement, error) {
+	var subjects []subject
+	for _, n := range slices.Sorted(maps.Keys(about)) {
+		subjects = append(subjects, subject{Name: n, Digest: about[n]})
+	}
+	return encode(name, predicateType, predicate, subjects)
+}
+
+func encode(name, predicateType string, predicate json.RawMessage, subjects []subject) (image.Statement, error) {
 	content, err := json.Marshal(statement{Type: statementType, PredicateType: predicateType, Subject: subjects, Predicate: predicate})
 	return image.Statement{Name: name, PredicateType: predicateType, Content: content}, err
 }

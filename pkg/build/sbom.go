@@ -105,7 +105,7 @@ func (b *bills) scan(ctx context.Context, name string, t *tree.Tree, d sbom.Docu
 	return all, nil
 }
 
-// reports are what a generator has written. What it says that they are about counts beside the image.
+// reports are what a generator has written. They are about what it says, else about the image.
 func (b *bills) reports(ctx context.Context, edge op.Edge) ([]image.Statement, error) {
 	t, err := b.solver.Solve(ctx, edge)
 	if err != nil {
@@ -117,13 +117,24 @@ func (b *bills) reports(ctx context.Context, edge op.Edge) ([]image.Statement, e
 	}
 	var all []image.Statement
 	for _, r := range reports {
-		said, err := attest.NewStatement(r.Name, r.PredicateType, r.Predicate, b.about)
+		said, err := b.report(r)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, said)
 	}
 	return all, nil
+}
+
+func (b *bills) report(r sbom.Report) (image.Statement, error) {
+	if len(r.Subjects) == 0 {
+		return attest.NewStatement(r.Name, r.PredicateType, r.Predicate, b.about)
+	}
+	about := map[string]map[string]string{}
+	for _, s := range r.Subjects {
+		about[s.Name] = s.Digest
+	}
+	return attest.NewStatementAbout(r.Name, r.PredicateType, r.Predicate, about)
 }
 
 // scanners are the steps of generators.

@@ -28,16 +28,15 @@ func Base(e Edge) *Image {
 
 // begins is the input that the action with an output began with, -1 for an empty tree.
 func (f *File) begins(output, inputs int) int {
-	for i, a := range f.Actions {
+	for _, a := range f.Actions {
 		if a.Output != output {
 			continue
 		}
-		for in := a.Input; ; in = f.Actions[i].Input {
-			if in < inputs {
-				return in
-			}
-			i = in - inputs
+		in := a.Input
+		for in >= inputs { // an earlier action
+			in = f.Actions[in-inputs].Input
 		}
+		return in
 	}
 	return -1
 }
