@@ -35,7 +35,7 @@ func (p *preflight) check(ctx context.Context, e *op.Exec) error {
 	if err := e.Permitted(p.env); err != nil {
 		return err
 	}
-	if demands := e.Demands(); demands != nil {
+	if demands := e.Demands(p.env); demands != nil {
 		if err := p.checkDemands(demands); err != nil {
 			return err
 		}

@@ -171,9 +171,10 @@ func (e *Exec) Permitted(env *Env) error {
 	return nil
 }
 
-// Demands are the part of e's process that not every pod can give: a control group of its own, and no network; nil if there is none.
-func (e *Exec) Demands() *isolation.Process {
-	if e.CgroupParent == "" && (e.Resources == nil || *e.Resources == isolation.Resources{}) && e.Network != isolation.NetworkNone {
+// Demands are the part of e's process that not every pod can give, and that is to be known before anything is run: a control group of its
+// own and, for hermetic builds, no network; nil if there is none.
+func (e *Exec) Demands(env *Env) *isolation.Process {
+	if e.CgroupParent == "" && (e.Resources == nil || *e.Resources == isolation.Resources{}) && !env.Hermetic {
 		return nil
 	}
 	return &isolation.Process{Args: e.Args, Cwd: e.Cwd, CgroupParent: e.CgroupParent, Resources: e.Resources, Network: e.Network}
