@@ -69,14 +69,15 @@ func TestPushedImage(t *testing.T) {
 
 	t.Run("the results", func(t *testing.T) {
 		want := map[string]string{
-			"results/IMAGE_URL":         tag,
-			"results/IMAGE_DIGEST":      image.digest,
-			"results/IMAGE_REF":         tag + "@" + image.digest,
-			"results/IMAGES":            tag + "@" + image.digest + "," + host + "/mirror/hello:stable@" + image.digest,
-			"single/HELLO_IMAGE_DIGEST": image.digest,
-			"digest":                    image.digest,
-			"names":                     host + "/team/hello@" + image.digest + "\n" + host + "/mirror/hello@" + image.digest + "\n",
-			"tags":                      tag + "@" + image.digest + "\n" + host + "/mirror/hello:stable@" + image.digest + "\n",
+			"results/IMAGE_URL":              tag,
+			"results/IMAGE_DIGEST":           image.digest,
+			"results/IMAGE_REF":              tag + "@" + image.digest,
+			"results/IMAGES":                 tag + "@" + image.digest + "," + host + "/mirror/hello:stable@" + image.digest,
+			"results/IMAGE_ARTIFACT_OUTPUTS": `{"uri":"` + host + `/team/hello","digest":"` + image.digest + `","isBuildArtifact":"true"}`,
+			"single/HELLO_IMAGE_DIGEST":      image.digest,
+			"digest":                         image.digest,
+			"names":                          host + "/team/hello@" + image.digest + "\n" + host + "/mirror/hello@" + image.digest + "\n",
+			"tags":                           tag + "@" + image.digest + "\n" + host + "/mirror/hello:stable@" + image.digest + "\n",
 		}
 		for name, content := range want {
 			if got := read(t, filepath.Join(dir, name)); got != content {
@@ -84,7 +85,7 @@ func TestPushedImage(t *testing.T) {
 			}
 		}
 		entries, err := os.ReadDir(filepath.Join(dir, "results"))
-		if err != nil || len(entries) != 7 { // with the empty ones
+		if err != nil || len(entries) != 9 { // with the empty ones; it is built upon no image
 			t.Errorf("the results directory has %v, error %v", entries, err)
 		}
 		var metadata map[string]any
