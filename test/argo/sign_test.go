@@ -149,6 +149,9 @@ func TestSignedBuild(t *testing.T) {
 				registry, s := serveRegistry(t), way(t)
 				parameters := map[string]string{"image": registry + "/team/app:v1", "provenance": "true", "attest-storage": "cosign"}
 				maps.Copy(parameters, s.parameters)
+				if parameters["sign-format"] != "bundle" { // which has no place for annotations that cosign would ask for
+					parameters["sign-annotations"], s.demands.Annotations = `["commit=1a2b"]`, map[string]any{"commit": "1a2b"}
+				}
 				arguments := argumentsOf(parameters, archive(t, map[string]string{"Dockerfile": "FROM " + registry + "/base:1\nRUN touch /made\n"}))
 				o := s.on(shape).run(t, podOf(t, instance(t, templateNamed(t, slipway(t), "build"), arguments, nil)))
 				if o.exitCode != 0 {
