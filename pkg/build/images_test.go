@@ -54,7 +54,7 @@ func serveBases(t *testing.T) *bases {
 	b.key.Sign(t, b.refs["signed"], cosigned.Claim{})
 	b.key.Tamper(t, b.refs["tampered"])
 	b.key.Sign(t, b.refs["elsewhere"], cosigned.Claim{Reference: b.host + "/signed"})
-	b.asked = nil
+	b.forget()
 	return b
 }
 
@@ -69,11 +69,23 @@ func (b *bases) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	b.inner.ServeHTTP(w, r)
 }
 
-// askedAbout gives what was asked of repositories whose names begin so.
-func (b *bases) askedAbout(repo string) []string {
+// forget forgets what was asked until now.
+func (b *bases) forget() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(b.asked), func(p string) bool { return !strings.HasPrefix(p, repo+"/") })
+	b.asked = nil
+}
+
+// all gives what was asked.
+func (b *bases) all() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.asked)
+}
+
+// askedAbout gives what was asked of a repository.
+func (b *bases) askedAbout(repo string) []string {
+	return slices.DeleteFunc(b.all(), func(p string) bool { return !strings.HasPrefix(p, repo+"/") })
 }
 
 // baseImage is one with a file.
@@ -198,7 +210,7 @@ func TestDeniedImages(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			b.asked = nil
+			b.forget()
 			_, err := built(t, o)
 			var denied *policy.DeniedError
 			if !errors.As(err, &denied) || !strings.Contains(denied.Image, "/"+test.repo) || denied.Policy != o.PolicyFile || !strings.Contains(denied.Error(), test.why) {
@@ -241,7 +253,7 @@ func TestAllowedImages(t *testing.T) {
 		{"a stage that is not needed", "FROM HOST/closed:1 AS a\nFROM HOST/signed:1\n", map[string]string{"f": "signed"}},
 	} {
 		t.Run(test.title, func(t *testing.T) {
-			b.asked = nil
+			b.forget()
 			got, err := built(t, b.options(t, test.dockerfile))
 			if err != nil {
 				t.Fatal(err)
@@ -436,7 +448,7 @@ func TestPolicyRefusesNonsense(t *testing.T) {
 		change(&o)
 		_, err := built(t, o)
 		var usage *UsageError
-		if !errors.As(err, &usage) || !strings.Contains(err.Error(), want) || len(b.asked) > 0 {
+		if !errors.As(err, &usage) || !strings.Contains(err.Error(), want) || len(b.all()) > 0 {
 			t.Errorf("the error is %v, want %q", err, want)
 		}
 	}
