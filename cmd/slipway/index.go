@@ -47,7 +47,7 @@ func join(c *cli.Context) error {
 	}
 	j, err := fanin.New(c.Context, opts)
 	if err != nil {
-		return unlessService(c.Context, err)
+		return build.SignerError(c.Context, err)
 	}
 	_, err = j.Run(c.Context)
 	return err

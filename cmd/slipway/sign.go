@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/urfave/cli/v2"
 
+	"github.com/slipway-build/slipway/pkg/build"
 	"github.com/slipway-build/slipway/pkg/registry"
 	"github.com/slipway-build/slipway/pkg/sign"
 )
@@ -131,5 +132,5 @@ func newSigner(c *cli.Context, client *registry.Client, say func(string)) (*sign
 	}
 	o.Log = say
 	s, err := sign.New(c.Context, o, client)
-	return s, unlessService(c.Context, err)
+	return s, build.SignerError(c.Context, err)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto"
 	"encoding/json"
 	"io"
 	"log"
@@ -22,10 +21,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/sigstore/cosign/v2/pkg/cosign"
-	"github.com/sigstore/sigstore/pkg/cryptoutils"
-	"github.com/sigstore/sigstore/pkg/signature"
 	"github.com/urfave/cli/v2"
 
+	"github.com/slipway-build/slipway/internal/testbase/cosigned"
 	"github.com/slipway-build/slipway/internal/testbase/sigstore"
 	"github.com/slipway-build/slipway/pkg/sign"
 )
@@ -107,16 +105,8 @@ func check(t *testing.T, err error) {
 // signingKey makes a directory with a key, and what verifies it.
 func signingKey(t *testing.T) (string, *cosign.CheckOpts) {
 	t.Helper()
-	pair, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return []byte("secret"), nil })
-	check(t, err)
-	dir := t.TempDir()
-	check(t, os.WriteFile(filepath.Join(dir, "cosign.key"), pair.PrivateBytes, 0o600))
-	check(t, os.WriteFile(filepath.Join(dir, "cosign.password"), []byte("secret"), 0o600))
-	key, err := cryptoutils.UnmarshalPEMToPublicKey(pair.PublicBytes)
-	check(t, err)
-	public, err := signature.LoadVerifier(key, crypto.SHA256)
-	check(t, err)
-	return dir, &cosign.CheckOpts{SigVerifier: public, IgnoreTlog: true, Offline: true, ClaimVerifier: cosign.SimpleClaimVerifier}
+	key := cosigned.NewKeyPair(t)
+	return key.Dir(t), &cosign.CheckOpts{SigVerifier: key.Verifier, IgnoreTlog: true, Offline: true, ClaimVerifier: cosign.SimpleClaimVerifier}
 }
 
 // slipway runs a command line, and gives its exit code and what it wrote to standard error.

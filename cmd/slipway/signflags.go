@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,7 +10,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/slipway-build/slipway/pkg/build"
 	"github.com/slipway-build/slipway/pkg/sign"
 )
 
@@ -118,13 +116,4 @@ func signOptions(c *cli.Context, otherwise sign.Method) (sign.Options, error) {
 		o.Annotations[key] = value
 	}
 	return o, nil
-}
-
-// unlessService says that what kept a signer from being made is a mistake in the call, unless a service did.
-func unlessService(ctx context.Context, err error) error {
-	var service *sign.ServiceError
-	if err == nil || ctx.Err() != nil || errors.As(err, &service) {
-		return err
-	}
-	return &build.UsageError{Err: err}
 }

@@ -41,22 +41,20 @@ const (
 // buildArg begins the build arguments that ask for attestations, as BuildKit has them.
 const buildArg = "BUILDKIT_ATTEST_"
 
-// IsBuildArg reports whether a build argument asks for attestations.
-func IsBuildArg(name string) bool { return strings.HasPrefix(name, buildArg) }
-
 // ParseOptions reads the flags --attest, --sbom and --provenance as buildx has them, "" where one is not given, and the build arguments
 // that mean the same. A flag for one kind comes before --attest, and a flag before a build argument.
 func ParseOptions(attest []string, sbom, prov string, buildArgs map[string]string) (*Options, error) {
 	attrs := map[string]map[string]string{}
 	for name, value := range buildArgs {
-		if !IsBuildArg(name) {
+		kind, ok := strings.CutPrefix(name, buildArg)
+		if !ok {
 			continue
 		}
 		fields, err := fieldsOf(value)
 		if err != nil {
 			return nil, fmt.Errorf("build argument %s: %w", name, err)
 		}
-		attrs[strings.ToLower(strings.TrimPrefix(name, buildArg))] = fields
+		attrs[strings.ToLower(kind)] = fields
 	}
 	for _, a := range attest {
 		fields, err := fieldsOf(a)

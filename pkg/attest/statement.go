@@ -8,7 +8,6 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/buildkit/util/purl"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"github.com/package-url/packageurl-go"
 
 	"github.com/slipway-build/slipway/pkg/image"
@@ -44,11 +43,9 @@ const statementType = "https://in-toto.io/Statement/v1"
 func NewStatement(name, predicateType string, predicate json.RawMessage, about Subject) (image.Statement, error) {
 	digest := map[string]string{about.Digest.Algorithm: about.Digest.Hex}
 	var subjects []subject
+	platform := image.OCIPlatform(about.Platform)
 	for _, ref := range about.Names {
-		p, err := purl.RefToPURL(packageurl.TypeDocker, ref, &ocispec.Platform{
-			OS: about.Platform.OS, Architecture: about.Platform.Architecture, Variant: about.Platform.Variant,
-			OSVersion: about.Platform.OSVersion, OSFeatures: about.Platform.OSFeatures,
-		})
+		p, err := purl.RefToPURL(packageurl.TypeDocker, ref, &platform)
 		if err != nil {
 			return image.Statement{}, fmt.Errorf("attestation about %s: %w", ref, err)
 		}

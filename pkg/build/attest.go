@@ -9,7 +9,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/containerd/platforms"
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -108,10 +107,7 @@ func (s *session) facts(ctx context.Context, img *image.Image, i int, graph *fro
 	p := graph.Platforms[i]
 	f := &provenance.Facts{
 		Roots: graph.Used.Edges, Files: s.contextFiles, Args: maps.Clone(graph.Used.Options),
-		Platform: platforms.FormatAll(ocispec.Platform{
-			OS: p.Platform.OS, Architecture: p.Platform.Architecture, Variant: p.Platform.Variant,
-			OSVersion: p.Platform.OSVersion, OSFeatures: p.Platform.OSFeatures,
-		}),
+		Platform:  p.ID,
 		VCSSource: s.Attest.VCSSource, VCSRevision: s.Attest.VCSRevision,
 		Env: s.plan.env, Hermetic: s.Hermetic, Run: s.Attest.Run, InvocationID: s.Attest.InvocationID, DockerfileVersion: graph.Used.Version,
 		Started: s.now, Finished: time.Now().UTC(),

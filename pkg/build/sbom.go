@@ -45,8 +45,9 @@ func (b *bills) statements(ctx context.Context, m *frontend.Materials) ([]image.
 	}
 	d := b.document
 	digests := map[layer.Layer]string{}
+	list := b.image.List()
 	for i, l := range b.image.Tree().Layers() {
-		digests[l] = b.image.List()[i].Digest.String()
+		digests[l] = list[i].Digest.String()
 	}
 	d.LayerDigest = func(l layer.Layer) string { return digests[l] }
 	all, err := b.scan(ctx, "sbom", b.image.Tree(), d)

@@ -36,18 +36,15 @@ func parseStorage(o *Options) (storage, error) {
 	default:
 		return s, fmt.Errorf("--attest-storage %q is not one of %s, %s, %s", o.Attest.Storage, inIndex, withCosign, inBoth)
 	}
-	if s.cosign() && !o.signs() {
+	if s.cosign() && !o.Sign.Wanted() {
 		return s, fmt.Errorf("--attest-storage %s needs a signature: give --sign, too", s)
 	}
 	return s, nil
 }
 
-// signs reports whether images are to be signed.
-func (o *Options) signs() bool { return o.Sign.Method != "" && o.Sign.Method != sign.None }
-
 // openSigner reads the key, or finds the identity token, while nothing is built yet, and has what is pushed signed.
 func (s *session) openSigner(ctx context.Context) error {
-	if !s.signs() || s.Check {
+	if !s.Sign.Wanted() || s.Check {
 		return nil
 	}
 	pushes := false
@@ -62,11 +59,16 @@ func (s *session) openSigner(ctx context.Context) error {
 	}
 	var err error
 	s.signer, err = sign.New(ctx, s.Sign, s.client)
+	return SignerError(ctx, err)
+}
+
+// SignerError says that what kept a signer from being made is a mistake in the call, unless a service did.
+func SignerError(ctx context.Context, err error) error {
 	var service *sign.ServiceError
-	if err != nil && ctx.Err() == nil && !errors.As(err, &service) {
-		return &UsageError{err}
+	if err == nil || ctx.Err() != nil || errors.As(err, &service) {
+		return err
 	}
-	return err
+	return &UsageError{err}
 }
 
 // endorser signs what is pushed. It implements output.Endorser.

@@ -23,10 +23,9 @@ type entry struct {
 // platform is what the image is for, in normal form.
 func (e *entry) platform() platform { return normalize(*e.desc.Platform) }
 
-// attests reports whether the entry is no image but something about one, such as its provenance:
-// BuildKit's indexes list those under a platform of this name.
+// attests reports whether the entry is no image but something about one, such as its provenance.
 func (e *entry) attests() bool {
-	return e.desc.Platform.OS == "unknown" && e.desc.Platform.Architecture == "unknown"
+	return registry.IsAttestation(&e.desc)
 }
 
 // name is what the entry is, for people to read.

@@ -7,15 +7,15 @@ import (
 	"github.com/containerd/platforms"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/slipway-build/slipway/pkg/image"
 )
 
 // platform is a platform in normal form: linux/arm64 for linux/aarch64 and linux/arm64/v8.
 type platform ocispec.Platform
 
 func normalize(p v1.Platform) platform {
-	return platform(platforms.Normalize(ocispec.Platform{
-		OS: p.OS, Architecture: p.Architecture, Variant: p.Variant, OSVersion: p.OSVersion, OSFeatures: p.OSFeatures,
-	}))
+	return platform(platforms.Normalize(image.OCIPlatform(p)))
 }
 
 // String gives the platform as --platform takes it.

@@ -11,7 +11,7 @@ import (
 
 // openSigner reads the key, or finds the identity token, while nothing is pushed yet.
 func (j *Join) openSigner(ctx context.Context) (err error) {
-	if j.Sign.Method == "" || j.Sign.Method == sign.None {
+	if !j.Sign.Wanted() {
 		return nil
 	}
 	if j.NoPush {

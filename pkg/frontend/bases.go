@@ -116,9 +116,9 @@ func platformArgs(build, target op.Platform, stages []instructions.Stage) map[st
 		stage = "default"
 	}
 	return map[string]string{
-		"BUILDPLATFORM": platforms.Format(toOCI(build)), "BUILDOS": build.OS, "BUILDOSVERSION": build.OSVersion,
+		"BUILDPLATFORM": platforms.Format(build.OCI()), "BUILDOS": build.OS, "BUILDOSVERSION": build.OSVersion,
 		"BUILDARCH": build.Architecture, "BUILDVARIANT": build.Variant,
-		"TARGETPLATFORM": platforms.FormatAll(toOCI(target)), "TARGETOS": target.OS, "TARGETOSVERSION": target.OSVersion,
+		"TARGETPLATFORM": platforms.FormatAll(target.OCI()), "TARGETOS": target.OS, "TARGETOSVERSION": target.OSVersion,
 		"TARGETARCH": target.Architecture, "TARGETVARIANT": target.Variant, "TARGETSTAGE": stage,
 	}
 }

@@ -13,18 +13,22 @@ import (
 // IsRemoteContext reports whether a context is a URL or a git repository by the frontend's rules, so
 // that it is given to the frontend rather than looked for on this machine.
 func IsRemoteContext(context string) bool {
-	if strings.HasPrefix(context, "http://") || strings.HasPrefix(context, "https://") {
-		return true
-	}
-	_, isGit, _ := dfgitutil.ParseGitRef(context) // what is wrong with it the frontend will say
-	return isGit
+	return isURL(context) || isGit(context)
+}
+
+func isURL(context string) bool {
+	return strings.HasPrefix(context, "http://") || strings.HasPrefix(context, "https://")
+}
+
+func isGit(context string) bool {
+	_, ok, _ := dfgitutil.ParseGitRef(context) // what is wrong with it the frontend will say
+	return ok
 }
 
 // WebContext is the source that the frontend makes of a context that is a URL of one file, for a source policy; false if it is anything
 // else, as a git repository.
 func WebContext(context string) (policy.Source, bool) {
-	_, isGit, _ := dfgitutil.ParseGitRef(context)
-	if isGit || !strings.HasPrefix(context, "http://") && !strings.HasPrefix(context, "https://") {
+	if isGit(context) || !isURL(context) {
 		return policy.Source{}, false
 	}
 	return policy.Source{Identifier: context, Attrs: map[string]string{pb.AttrHTTPFilename: "context"}}, true

@@ -41,7 +41,7 @@ func (g *gatewayClient) BuildOpts() gw.BuildOpts {
 		Opts:      maps.Clone(g.opts),
 		SessionID: sessionID,
 		Product:   "slipway",
-		Workers:   []gw.WorkerInfo{{ID: "slipway", Platforms: []ocispecs.Platform{toOCI(g.platform)}}},
+		Workers:   []gw.WorkerInfo{{ID: "slipway", Platforms: []ocispecs.Platform{g.platform.OCI()}}},
 		LLBCaps:   pb.Caps.CapSet(pb.Caps.All()),
 		Caps:      gwpb.Caps.CapSet(gwpb.Caps.All()),
 	}

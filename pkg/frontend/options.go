@@ -139,7 +139,7 @@ func (o *Options) platformList() string {
 	}
 	names := make([]string, len(ps))
 	for i, p := range ps {
-		names[i] = platforms.FormatAll(toOCI(p))
+		names[i] = platforms.FormatAll(p.OCI())
 	}
 	return strings.Join(names, ",")
 }

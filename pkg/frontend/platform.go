@@ -16,13 +16,6 @@ func fromOCI(p ocispecs.Platform) op.Platform {
 	}
 }
 
-func toOCI(p op.Platform) ocispecs.Platform {
-	return ocispecs.Platform{
-		OS: p.OS, Architecture: p.Architecture, Variant: p.Variant,
-		OSVersion: p.OSVersion, OSFeatures: slices.Clone(p.OSFeatures),
-	}
-}
-
 func fromPB(p *pb.Platform) op.Platform {
 	return op.Platform{
 		OS: p.GetOS(), Architecture: p.GetArchitecture(), Variant: p.GetVariant(),

@@ -38,7 +38,7 @@ func (b *build) decideOp(ctx context.Context, o *pb.Op) error {
 	if got.GetIdentifier() != source.GetIdentifier() {
 		dropForeign(source, got)
 		if o.GetPlatform() == nil && isImage(got) { // which other sources do not need
-			o.Platform = pb.PlatformFromSpec(toOCI(b.platform))
+			o.Platform = pb.PlatformFromSpec(b.platform.OCI())
 		}
 		if err := b.pinReplacement(ctx, o, got); err != nil {
 			return err

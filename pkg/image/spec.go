@@ -109,8 +109,9 @@ func (s *Spec) makesIndex() bool { return s.Index || len(s.Platforms) > 1 }
 // formatPlatform is the platform in its normal form, by which annotations name it.
 func formatPlatform(p v1.Platform) string { return platforms.FormatAll(normalize(p)) }
 
-func normalize(p v1.Platform) ocispec.Platform {
-	return platforms.Normalize(ocispec.Platform{
-		OS: p.OS, Architecture: p.Architecture, Variant: p.Variant, OSVersion: p.OSVersion, OSFeatures: p.OSFeatures,
-	})
+func normalize(p v1.Platform) ocispec.Platform { return platforms.Normalize(OCIPlatform(p)) }
+
+// OCIPlatform is a platform in the type that packages of containerd and BuildKit take.
+func OCIPlatform(p v1.Platform) ocispec.Platform {
+	return ocispec.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant, OSVersion: p.OSVersion, OSFeatures: p.OSFeatures}
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/containerd/platforms"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/slipway-build/slipway/pkg/image"
 	"github.com/slipway-build/slipway/pkg/layer"
@@ -73,16 +72,16 @@ func flatten(ctx context.Context, b *image.Built, split bool) (layer.Layer, erro
 // platforms are in one directory, provenance.linux_amd64.json.
 func statements(ctx context.Context, b *image.Built, i int, prefix string, split bool) ([]layer.File, error) {
 	img := b.Images()[i]
+	view, err := img.Tree().View(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var files []layer.File
 	for _, s := range b.Statements(i) {
 		name := s.Name
 		if b.Joined() && !split {
 			ext := path.Ext(name)
 			name = strings.TrimSuffix(name, ext) + "." + platformDir(img.Platform()) + ext
-		}
-		view, err := img.Tree().View(ctx)
-		if err != nil {
-			return nil, err
 		}
 		if _, err := view.Lookup("/" + name); err == nil {
 			return nil, fmt.Errorf("the image has a file /%s itself, where a statement about it should go", name)
@@ -128,8 +127,6 @@ func flattenImage(ctx context.Context, img *image.Image, prefix string) ([]layer
 // platformDir is a platform as a directory name, as BuildKit writes it: windows_amd64 and, where the
 // platform has a version, windows(10.0.17763)_amd64.
 func platformDir(p v1.Platform) string {
-	s := platforms.FormatAll(ocispec.Platform{
-		OS: p.OS, Architecture: p.Architecture, Variant: p.Variant, OSVersion: p.OSVersion, OSFeatures: p.OSFeatures,
-	})
+	s := platforms.FormatAll(image.OCIPlatform(p))
 	return strings.NewReplacer("/", "_", `\`, "_", ":", "_").Replace(s)
 }

@@ -15,7 +15,6 @@ import (
 	bkprovenance "github.com/moby/buildkit/solver/llbsolver/provenance"
 	bktypes "github.com/moby/buildkit/solver/llbsolver/provenance/types"
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/layer"
@@ -119,10 +118,8 @@ func (c *capture) image(i Image) error {
 	if i.Digest == "" {
 		i.Digest = dgst
 	}
-	c.into.AddImage(bktypes.ImageSource{Ref: ref, Digest: i.Digest, Local: i.Local, Platform: &ocispec.Platform{
-		OS: i.Platform.OS, Architecture: i.Platform.Architecture, Variant: i.Platform.Variant,
-		OSVersion: i.Platform.OSVersion, OSFeatures: i.Platform.OSFeatures,
-	}})
+	platform := i.Platform.OCI()
+	c.into.AddImage(bktypes.ImageSource{Ref: ref, Digest: i.Digest, Local: i.Local, Platform: &platform})
 	return nil
 }
 

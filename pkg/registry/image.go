@@ -99,7 +99,7 @@ func (i *Image) named(ref string) *Image {
 
 // resolve finds the image called id in a source, once for each source, id and platform.
 func (c *Client) resolve(ctx context.Context, where, id string, p op.Platform, open func(context.Context) (source, error)) (*Image, error) {
-	key := imageKey{where: where, id: id, platform: platforms.FormatAll(spec(p))}
+	key := imageKey{where: where, id: id, platform: platforms.FormatAll(p.OCI())}
 	return c.images.Do(ctx, c.ctx, key, func(ctx context.Context) (*Image, error) {
 		named, err := c.lookUp(ctx, where, id, open)
 		if err != nil {
@@ -168,7 +168,7 @@ func pickFromIndex(ctx context.Context, src source, raw []byte, p op.Platform, d
 
 func (i *Image) runsOn(p op.Platform) bool {
 	var own v1.Platform
-	return json.Unmarshal(i.Config, &own) == nil && platforms.Only(spec(p)).Match(fromV1(own))
+	return json.Unmarshal(i.Config, &own) == nil && platforms.Only(p.OCI()).Match(fromV1(own))
 }
 
 func readImage(ctx context.Context, src source, desc v1.Descriptor, raw []byte) (*Image, error) {

@@ -16,7 +16,7 @@ import (
 // amd64/v3 also v2, v1 and 386, arm64 also 32-bit arm. Entries that state no platform come
 // last; whether they run shows in their config.
 func candidates(index *v1.IndexManifest, want op.Platform) []v1.Descriptor {
-	m := platforms.Only(spec(want))
+	m := platforms.Only(want.OCI())
 	var fit, unknown []v1.Descriptor
 	for _, d := range index.Manifests {
 		switch {
@@ -53,10 +53,12 @@ func noPlatformError(index *v1.IndexManifest, want op.Platform) error {
 	return failure(NoPlatform, "there is no image for platform %s: it exists for %s", want, strings.Join(have, ", "))
 }
 
-func spec(p op.Platform) ocispec.Platform {
+func fromV1(p v1.Platform) ocispec.Platform {
 	return ocispec.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant, OSVersion: p.OSVersion, OSFeatures: p.OSFeatures}
 }
 
-func fromV1(p v1.Platform) ocispec.Platform {
-	return ocispec.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant, OSVersion: p.OSVersion, OSFeatures: p.OSFeatures}
+// IsAttestation reports whether an entry of an index is no image but something about one: BuildKit lists those under a platform of
+// this name.
+func IsAttestation(d *v1.Descriptor) bool {
+	return d.Platform != nil && d.Platform.OS == "unknown" && d.Platform.Architecture == "unknown"
 }

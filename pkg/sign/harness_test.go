@@ -2,7 +2,6 @@ package sign_test
 
 import (
 	"context"
-	"crypto"
 	"io"
 	"log"
 	"net/http/httptest"
@@ -19,9 +18,9 @@ import (
 	"github.com/sigstore/cosign/v2/pkg/cosign"
 	"github.com/sigstore/cosign/v2/pkg/oci"
 	"github.com/sigstore/sigstore-go/pkg/root"
-	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
 
+	"github.com/slipway-build/slipway/internal/testbase/cosigned"
 	"github.com/slipway-build/slipway/internal/testbase/distribution"
 	"github.com/slipway-build/slipway/internal/testbase/sigstore"
 	"github.com/slipway-build/slipway/pkg/registry"
@@ -71,22 +70,13 @@ func signer(t testing.TB, o sign.Options) *sign.Signer {
 	return s
 }
 
-const password = "correct horse"
+const password = cosigned.Password
 
 // keyPair makes a directory with a key, as a mounted Secret is one, and the verifier for it.
 func keyPair(t testing.TB) (dir string, public signature.Verifier) {
 	t.Helper()
-	pair, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return []byte(password), nil })
-	check(t, err)
-	dir = t.TempDir()
-	for file, content := range map[string]string{"cosign.key": string(pair.PrivateBytes), "cosign.password": password, "cosign.pub": string(pair.PublicBytes)} {
-		check(t, os.WriteFile(filepath.Join(dir, file), []byte(content), 0o600))
-	}
-	key, err := cryptoutils.UnmarshalPEMToPublicKey(pair.PublicBytes)
-	check(t, err)
-	public, err = signature.LoadVerifier(key, crypto.SHA256)
-	check(t, err)
-	return dir, public
+	key := cosigned.NewKeyPair(t)
+	return key.Dir(t), key.Verifier
 }
 
 // byKey are the demands of "cosign verify --key … --insecure-ignore-tlog".

@@ -73,6 +73,9 @@ type Options struct {
 	Log func(line string)
 }
 
+// Wanted reports whether anything is to be signed.
+func (o *Options) Wanted() bool { return o.Method != "" && o.Method != None }
+
 // withDefaults checks the options and fills in what they leave open.
 func (o Options) withDefaults() (Options, error) {
 	if o.Format == "" {

@@ -26,7 +26,7 @@ func Subjects(ctx context.Context, client *registry.Client, ref string, all bool
 	}
 	var subjects []name.Digest
 	for _, e := range entries {
-		if p := e.Descriptor.Platform; p != nil && p.OS == "unknown" && p.Architecture == "unknown" {
+		if registry.IsAttestation(&e.Descriptor) {
 			continue
 		}
 		// It will be written to, which may be allowed in other ways than reading.

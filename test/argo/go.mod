@@ -5,7 +5,6 @@ go 1.26.8
 require (
 	github.com/argoproj/argo-workflows/v3 v3.7.18
 	github.com/sigstore/cosign/v2 v2.6.5
-	github.com/sigstore/sigstore v1.10.8
 	github.com/slipway-build/slipway v0.0.0
 	golang.org/x/sys v0.48.0
 	k8s.io/pod-security-admission v0.33.1
@@ -299,6 +298,7 @@ require (
 	github.com/sigstore/protobuf-specs v0.5.1 // indirect
 	github.com/sigstore/rekor v1.5.3 // indirect
 	github.com/sigstore/rekor-tiles/v2 v2.3.0 // indirect
+	github.com/sigstore/sigstore v1.10.8 // indirect
 	github.com/sigstore/sigstore-go v1.2.2 // indirect
 	github.com/sigstore/timestamp-authority/v2 v2.1.2 // indirect
 	github.com/spf13/cast v1.10.0 // indirect

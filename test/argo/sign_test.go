@@ -1,7 +1,6 @@
 package argo
 
 import (
-	"crypto"
 	"maps"
 	"os"
 	"slices"
@@ -13,9 +12,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/sigstore/cosign/v2/pkg/cosign"
-	"github.com/sigstore/sigstore/pkg/cryptoutils"
-	"github.com/sigstore/sigstore/pkg/signature"
 
+	"github.com/slipway-build/slipway/internal/testbase/cosigned"
 	"github.com/slipway-build/slipway/internal/testbase/sigstore"
 	"github.com/slipway-build/slipway/test/pod"
 )
@@ -32,22 +30,11 @@ type signer struct {
 // withKey signs with a key in the Secret.
 func withKey(t *testing.T) signer {
 	t.Helper()
-	pair, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return []byte("correct horse"), nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := cryptoutils.UnmarshalPEMToPublicKey(pair.PublicBytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	verifier, err := signature.LoadVerifier(public, crypto.SHA256)
-	if err != nil {
-		t.Fatal(err)
-	}
+	key := cosigned.NewKeyPair(t)
 	return signer{
 		parameters: map[string]string{"sign": "key"},
-		secret:     map[string]string{"cosign.key": string(pair.PrivateBytes), "cosign.password": "correct horse"},
-		demands:    &cosign.CheckOpts{SigVerifier: verifier, IgnoreTlog: true, Offline: true},
+		secret:     key.Files,
+		demands:    &cosign.CheckOpts{SigVerifier: key.Verifier, IgnoreTlog: true, Offline: true},
 	}
 }
 

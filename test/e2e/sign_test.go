@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"crypto"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,9 +12,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/sigstore/cosign/v2/pkg/cosign"
-	"github.com/sigstore/sigstore/pkg/cryptoutils"
 	"github.com/sigstore/sigstore/pkg/signature"
 
+	"github.com/slipway-build/slipway/internal/testbase/cosigned"
 	"github.com/slipway-build/slipway/internal/testbase/distribution"
 	"github.com/slipway-build/slipway/internal/testbase/sigstore"
 )
@@ -23,20 +22,8 @@ import (
 // signingKey makes a directory like a mounted Secret with a key, and what verifies with it.
 func signingKey(t testing.TB) (dir string, verifier signature.Verifier) {
 	t.Helper()
-	const password = "correct horse"
-	pair, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return []byte(password), nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir = write(t, map[string]string{"cosign.key": string(pair.PrivateBytes), "cosign.password": password})
-	public, err := cryptoutils.UnmarshalPEMToPublicKey(pair.PublicBytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if verifier, err = signature.LoadVerifier(public, crypto.SHA256); err != nil {
-		t.Fatal(err)
-	}
-	return dir, verifier
+	key := cosigned.NewKeyPair(t)
+	return key.Dir(t), key.Verifier
 }
 
 // namedDigests are the digests of an index and of its images, or of a single image.

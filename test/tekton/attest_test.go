@@ -1,7 +1,6 @@
 package tekton_test
 
 import (
-	"crypto"
 	"encoding/json"
 	"io"
 	"maps"
@@ -16,16 +15,13 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/sigstore/cosign/v2/pkg/cosign"
 	"github.com/sigstore/sigstore-go/pkg/root"
-	"github.com/sigstore/sigstore/pkg/cryptoutils"
-	"github.com/sigstore/sigstore/pkg/signature"
 
+	"github.com/slipway-build/slipway/internal/testbase/cosigned"
 	"github.com/slipway-build/slipway/internal/testbase/sigstore"
 )
 
-// keyPair is a key as "cosign generate-key-pair" makes it, with its password.
-var keyPair = sync.OnceValues(func() (*cosign.KeysBytes, error) {
-	return cosign.GenerateKeyPair(func(bool) ([]byte, error) { return []byte("correct horse"), nil })
-})
+// keyPair is the key of all examples, which are there before their tests.
+var keyPair = sync.OnceValues(cosigned.GenerateKeyPair)
 
 // signingSecret is what the Secret of the workspace signing has for a key.
 func signingSecret() map[string]string {
@@ -33,7 +29,7 @@ func signingSecret() map[string]string {
 	if err != nil {
 		return map[string]string{"error": err.Error()} // with which nothing can be signed
 	}
-	return map[string]string{"cosign.key": string(pair.PrivateBytes), "cosign.password": "correct horse"}
+	return maps.Clone(pair.Files)
 }
 
 func attestExamples() []example {
@@ -202,20 +198,12 @@ func checkSigned(t *testing.T, o outcome, bundle bool, annotations ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	public, err := cryptoutils.UnmarshalPEMToPublicKey(pair.PublicBytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	verifier, err := signature.LoadVerifier(public, crypto.SHA256)
-	if err != nil {
-		t.Fatal(err)
-	}
 	signed := map[string]any{}
 	for i := 0; i < len(annotations); i += 2 {
 		signed[annotations[i]] = annotations[i+1]
 	}
 	checkSignatures(t, o, cosign.CheckOpts{
-		SigVerifier: verifier, IgnoreTlog: true, Offline: true, TrustedMaterial: &root.BaseTrustedMaterial{}, Annotations: signed,
+		SigVerifier: pair.Verifier, IgnoreTlog: true, Offline: true, TrustedMaterial: &root.BaseTrustedMaterial{}, Annotations: signed,
 	}, bundle)
 }
 

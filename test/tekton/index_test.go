@@ -2,7 +2,6 @@ package tekton_test
 
 import (
 	"bytes"
-	"crypto"
 	"encoding/json"
 	"maps"
 	"os"
@@ -14,9 +13,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/sigstore/cosign/v2/pkg/cosign"
-	"github.com/sigstore/sigstore/pkg/cryptoutils"
-	"github.com/sigstore/sigstore/pkg/signature"
 
+	"github.com/slipway-build/slipway/internal/testbase/cosigned"
 	"github.com/slipway-build/slipway/internal/testbase/sigstore"
 	"github.com/slipway-build/slipway/test/pod"
 )
@@ -108,23 +106,12 @@ func TestSignedIndex(t *testing.T) {
 		}
 	}
 	t.Run(key, func(t *testing.T) {
-		pair, err := cosign.GenerateKeyPair(func(bool) ([]byte, error) { return []byte("correct horse"), nil })
-		if err != nil {
-			t.Fatal(err)
-		}
+		pair := cosigned.NewKeyPair(t)
 		b := joinSigned(key)
-		b.workspaces["signing"] = map[string]string{"cosign.key": string(pair.PrivateBytes), "cosign.password": "correct horse"}
-		public, err := cryptoutils.UnmarshalPEMToPublicKey(pair.PublicBytes)
-		if err != nil {
-			t.Fatal(err)
-		}
-		verifier, err := signature.LoadVerifier(public, crypto.SHA256)
-		if err != nil {
-			t.Fatal(err)
-		}
+		b.workspaces["signing"] = pair.Files
 		for _, subject := range b.joined(t, host) {
 			if _, _, err := cosign.VerifyImageSignatures(t.Context(), subject, &cosign.CheckOpts{
-				SigVerifier: verifier, IgnoreTlog: true, Offline: true, ClaimVerifier: cosign.SimpleClaimVerifier,
+				SigVerifier: pair.Verifier, IgnoreTlog: true, Offline: true, ClaimVerifier: cosign.SimpleClaimVerifier,
 			}); err != nil {
 				t.Error(err)
 			}
