@@ -46,20 +46,6 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-func TestDeepStacksAreDividedAtStablePlaces(t *testing.T) {
-	for _, c := range []struct{ depth, flat int }{
-		{1, 0}, {499, 0}, {500, 0}, {501, 400}, {899, 400}, {900, 800}, {901, 800}, {1300, 1200},
-	} {
-		got := flatLayers(c.depth)
-		if got != c.flat {
-			t.Errorf("of %d layers, %d are joined, want %d", c.depth, got, c.flat)
-		}
-		if lowers := c.depth - got + min(got, 1); lowers > 500 {
-			t.Errorf("%d layers need %d lower directories", c.depth, lowers)
-		}
-	}
-}
-
 func TestIdentityMap(t *testing.T) {
 	path := t.TempDir() + "/uid_map"
 	if err := os.WriteFile(path, []byte("         0    1000000      65536\n     70000        500          1\n"), 0o600); err != nil {

@@ -178,12 +178,7 @@ func attachIn(mount, dir int, name string) error {
 // mountInDev mounts the filesystems inside /dev: pseudo-terminals, shared memory and, where the
 // kernel has them, message queues.
 func (s *session) mountInDev(dev int) error {
-	pts, err := newMount("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC,
-		option{"newinstance", ""}, option{"ptmxmode", "0666"}, option{"mode", "0620"}, option{"gid", "5"})
-	if errors.Is(err, unix.EINVAL) { // group 5 does not exist in a small user namespace
-		pts, err = newMount("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC,
-			option{"newinstance", ""}, option{"ptmxmode", "0666"}, option{"mode", "0620"})
-	}
+	pts, err := newTerminals()
 	if err != nil {
 		return err
 	}
@@ -215,4 +210,17 @@ func (s *session) mountInDev(dev int) error {
 		unix.Close(m.fd)
 	}
 	return nil
+}
+
+// newTerminals makes a filesystem of pseudo-terminals. Group 5 does not exist in a small user
+// namespace, and gVisor's takes no options.
+func newTerminals() (fs int, err error) {
+	own := []option{{"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}}
+	for _, options := range [][]option{append(own, option{"gid", "5"}), own, nil} {
+		fs, err = newMount("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, options...)
+		if !errors.Is(err, unix.EINVAL) {
+			break
+		}
+	}
+	return fs, err
 }

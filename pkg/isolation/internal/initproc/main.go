@@ -11,10 +11,13 @@ import (
 
 // Main does nothing unless the process was started under [Name]; then it never returns.
 func Main() {
-	supervisor.Main(Name, func(spec *Spec, r *supervisor.Reaper) (supervisor.Report, error) {
-		s := &session{spec: spec, reaper: r}
-		return s.serve()
-	})
+	supervisor.Main(Name, Serve)
+}
+
+// Serve does what spec says. The calling process must be the first one of new namespaces.
+func Serve(spec *Spec, r *supervisor.Reaper) (supervisor.Report, error) {
+	s := &session{spec: spec, reaper: r}
+	return s.serve()
 }
 
 // session is one served Spec.

@@ -3,6 +3,7 @@ package initproc
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -68,6 +69,33 @@ func attach(mount, target int) error {
 	return nil
 }
 
+// freezeMount makes an attached mount read-only.
+func (s *session) freezeMount(mount int) error {
+	if s.spec.Sentry {
+		return remount(mount, unix.MS_RDONLY)
+	}
+	return restrict(mount, unix.MOUNT_ATTR_RDONLY, false)
+}
+
+// thawMount takes back freezeMount.
+func (s *session) thawMount(mount int) error {
+	if s.spec.Sentry {
+		return remount(mount, 0)
+	}
+	if err := unix.MountSetattr(mount, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}); err != nil {
+		return fmt.Errorf("mount_setattr: %w", err)
+	}
+	return nil
+}
+
+// remount gives an attached mount these flags and no others.
+func remount(mount int, flags uintptr) error {
+	if err := unix.Mount("", "/proc/self/fd/"+strconv.Itoa(mount), "", unix.MS_REMOUNT|unix.MS_BIND|flags, ""); err != nil {
+		return fmt.Errorf("remount: %w", err)
+	}
+	return nil
+}
+
 // restrict adds attributes (MOUNT_ATTR_RDONLY, …) to a mount.
 func restrict(mount int, attrs uint64, recursive bool) error {
 	flags := uint(unix.AT_EMPTY_PATH)
@@ -87,9 +115,9 @@ func restrict(mount int, attrs uint64, recursive bool) error {
 // metadata-only copies, an index. "volatile" leaves out all syncing: a build that the machine does
 // not survive is lost in any case, and no upper directory outlives its build.
 func (s *session) mountOverlay(o *Overlay) (root int, err error) {
-	options := []string{
-		"lowerdir=" + strings.Join(o.Lowers, ":"), "upperdir=" + o.Upper, "workdir=" + o.Work,
-		"redirect_dir=nofollow", "metacopy=off", "index=off", "xino=off", "volatile",
+	options := []string{"lowerdir=" + strings.Join(o.Lowers, ":"), "upperdir=" + o.Upper, "workdir=" + o.Work}
+	if !s.spec.Sentry {
+		options = append(options, "redirect_dir=nofollow", "metacopy=off", "index=off", "xino=off", "volatile")
 	}
 	if strings.HasPrefix(string(s.spec.Xattrs), "user.") {
 		options = append(options, "userxattr")

@@ -89,10 +89,10 @@ func (s *session) mountFile(f *File) error {
 		return err
 	}
 	defer unix.Close(m)
-	if err := restrict(m, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, false); err != nil {
+	if err := s.attachAt(m, f.Path); err != nil {
 		return err
 	}
-	return s.attachAt(m, f.Path)
+	return s.freezeMount(m) // the filesystem in memory has the other restrictions
 }
 
 // mountAll mounts what the RUN asked for. Mounts become read-only only when all of them are in
@@ -120,7 +120,7 @@ func (s *session) mountAll() error {
 		}
 	}
 	for _, fd := range s.frozen {
-		if err := restrict(fd, unix.MOUNT_ATTR_RDONLY, false); err != nil {
+		if err := s.freezeMount(fd); err != nil {
 			return err
 		}
 	}
@@ -176,8 +176,8 @@ func (s *session) leave() error {
 		return nil // the mounts end with the namespace
 	}
 	for _, fd := range s.frozen { // there may be mount points in them
-		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}); err != nil {
-			return fmt.Errorf("mount_setattr: %w", err)
+		if err := s.thawMount(fd); err != nil {
+			return err
 		}
 	}
 	if err := s.detachAll(); err != nil {
