@@ -25,9 +25,15 @@ type session struct {
 	spec   *Spec
 	reaper *supervisor.Reaper
 	stubs  rootpath.Stubs
-	frozen []int // mounts that are read-only
-	memory int   // a filesystem in memory for files that are provided
-	files  int   // how many of them there are
+	frozen []frozen
+	memory int // a filesystem in memory for files that are provided
+	files  int // how many of them there are
+}
+
+// frozen is a mount that is read-only, or will be.
+type frozen struct {
+	mount  int
+	target string
 }
 
 func (s *session) serve() (supervisor.Report, error) {

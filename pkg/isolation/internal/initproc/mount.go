@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
 )
 
 // Everything here mounts by descriptor (fsopen(2), open_tree(2), move_mount(2)): a path that is
@@ -69,16 +71,20 @@ func attach(mount, target int) error {
 	return nil
 }
 
-// freezeMount makes an attached mount read-only.
-func (s *session) freezeMount(mount int) error {
-	if s.spec.Sentry {
-		return remount(mount, unix.MS_RDONLY)
+// makeReadOnly makes a mount read-only that is attached at target, and returns a descriptor of the mount.
+func (s *session) makeReadOnly(mount int, target string) (int, error) {
+	if !s.spec.Sentry {
+		return mount, restrict(mount, unix.MOUNT_ATTR_RDONLY, false)
 	}
-	return restrict(mount, unix.MOUNT_ATTR_RDONLY, false)
+	at, err := rootpath.Open(s.stubs.Root, target, unix.O_PATH|unix.O_NOFOLLOW)
+	if err != nil {
+		return -1, err
+	}
+	return at, remount(at, unix.MS_RDONLY)
 }
 
-// thawMount takes back freezeMount.
-func (s *session) thawMount(mount int) error {
+// makeWritable takes back makeReadOnly, whose descriptor it takes.
+func (s *session) makeWritable(mount int) error {
 	if s.spec.Sentry {
 		return remount(mount, 0)
 	}
@@ -90,8 +96,35 @@ func (s *session) thawMount(mount int) error {
 
 // remount gives an attached mount these flags and no others.
 func remount(mount int, flags uintptr) error {
-	if err := unix.Mount("", "/proc/self/fd/"+strconv.Itoa(mount), "", unix.MS_REMOUNT|unix.MS_BIND|flags, ""); err != nil {
+	if err := unix.Mount("", descriptorPath(mount), "", unix.MS_REMOUNT|unix.MS_BIND|flags, ""); err != nil {
 		return fmt.Errorf("remount: %w", err)
+	}
+	return nil
+}
+
+// descriptorPath is a path to what a descriptor refers to.
+func descriptorPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+
+// showFile makes what can be attached of a file that is no directory. gVisor has no detached mounts of
+// such, so there it is the file itself.
+func (s *session) showFile(dirfd int, path string) (int, error) {
+	if !s.spec.Sentry {
+		return cloneMount(dirfd, path, false)
+	}
+	fd, err := unix.Openat(dirfd, path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("opening %s: %w", path, err)
+	}
+	return fd, nil
+}
+
+// put attaches what newMount, cloneMount or showFile made over what target refers to.
+func (s *session) put(mount, target int) error {
+	if !s.spec.Sentry || rootpath.CheckKind(mount, true) == nil {
+		return attach(mount, target)
+	}
+	if err := unix.Mount(descriptorPath(mount), descriptorPath(target), "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind: %w", err)
 	}
 	return nil
 }
@@ -154,7 +187,7 @@ func (s *session) attachAt(mount int, target string) error {
 		return fmt.Errorf("mount point %s: %w", target, err)
 	}
 	defer unix.Close(point)
-	if err := attach(mount, point); err != nil {
+	if err := s.put(mount, point); err != nil {
 		return fmt.Errorf("at %s: %w", target, err)
 	}
 	return nil

@@ -1,0 +1,90 @@
+// Package guest is the first process inside the sandbox's kernel: the builder's own binary, executed
+// a third time. It completes the layers whose images cannot hold everything, does with them what
+// the namespace backend does (see package initproc), and then tells what is in the upper directories.
+package guest
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/pkg/isolation/internal/initproc"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
+	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/changes"
+)
+
+// Name is that of the process.
+const Name = "slipway: init of RUN in a sandbox"
+
+// changesFD is written to: the changes of each of Spec.Uppers, as package changes writes them.
+const changesFD = 5
+
+// Spec is what the process is asked to do. Paths are those in the kernel's root filesystem.
+type Spec struct {
+	Init        initproc.Spec
+	Supplements []Supplement
+	Uppers      []Upper
+}
+
+// Upper is a directory to be made for an overlay mount to write to.
+type Upper struct {
+	Path string // of the directory in which "upper", "work" and "root" are made
+	Root File   // what the directory itself is like
+	Send bool   // its changes are wanted
+}
+
+// Main does nothing unless the process was started under [Name]; then it never returns.
+func Main() { supervisor.Main(Name, serve) }
+
+func serve(spec *Spec, r *supervisor.Reaper) (supervisor.Report, error) {
+	unix.Umask(0)
+	for i := range spec.Supplements {
+		if err := spec.Supplements[i].make(); err != nil {
+			return supervisor.Report{}, &supervisor.StepError{Step: "completing layers", Err: err}
+		}
+	}
+	var wanted []*os.Root
+	for i := range spec.Uppers {
+		root, err := spec.Uppers[i].make()
+		if err != nil {
+			return supervisor.Report{}, &supervisor.StepError{Step: "making directories for changes", Err: err}
+		}
+		if spec.Uppers[i].Send {
+			wanted = append(wanted, root)
+		}
+	}
+	report, err := initproc.Serve(&spec.Init, r)
+	if err != nil || report.Code != 0 || spec.Init.ProbeOnly {
+		return report, err
+	}
+	if err := send(wanted); err != nil {
+		return supervisor.Report{}, &supervisor.StepError{Step: "sending the changes", Err: err}
+	}
+	return report, nil
+}
+
+// make makes the directories, and opens that of the changes while there is a path to it.
+func (u *Upper) make() (*os.Root, error) {
+	for _, dir := range []string{u.Path, u.Path + "/upper", u.Path + "/work", u.Path + "/root"} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
+	if err := u.Root.apply(u.Path + "/upper"); err != nil {
+		return nil, err
+	}
+	return os.OpenRoot(u.Path + "/upper")
+}
+
+func send(uppers []*os.Root) error {
+	out := bufio.NewWriterSize(os.NewFile(changesFD, "changes"), 1<<20)
+	s := changes.NewSender(out)
+	for i, root := range uppers {
+		if err := s.Send(root); err != nil {
+			return fmt.Errorf("directory %d: %w", i, err)
+		}
+	}
+	return out.Flush()
+}

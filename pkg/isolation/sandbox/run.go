@@ -1,0 +1,303 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/initproc"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
+	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/changes"
+	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/guest"
+	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/sentry"
+	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/tree"
+)
+
+// defaultShmSize is the size of /dev/shm that Docker gives, in bytes.
+const defaultShmSize = 64 << 20
+
+// maxImages is how many images a kernel takes: it keeps descriptors from 253 on for itself.
+const maxImages = 240
+
+// Run implements [isolation.Backend].
+func (b *Backend) Run(ctx context.Context, p *isolation.Process) (*isolation.Changes, error) {
+	if err := b.Check(p); err != nil {
+		return nil, err
+	}
+	limits, err := host.Rlimits(Name, p.Ulimits, true)
+	if err != nil {
+		return nil, err
+	}
+	r := &run{backend: b, process: p}
+	defer r.closeImages()
+	if err := r.prepare(ctx, limits); err != nil {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx) // started, it could be faster than its end
+	}
+	return r.execute(ctx)
+}
+
+// run is one process on its way.
+type run struct {
+	backend *Backend
+	process *isolation.Process
+	spec    guest.Spec
+	stacks  []*stack
+	images  []*os.File
+}
+
+// stack is a tree that is mounted with an upper directory over it.
+type stack struct {
+	tree    *tree.Tree
+	mount   int // position in Process.Mounts, -1 for the root
+	send    bool
+	root    *layer.Entry
+	lowers  []string // directories, topmost first
+	overlay initproc.Overlay
+}
+
+// prepare makes the images that are needed and writes the instructions.
+func (r *run) prepare(ctx context.Context, limits []supervisor.Rlimit) error {
+	p := r.process
+	r.stacks = []*stack{{tree: p.Root, mount: -1, send: true}}
+	for i := range p.Mounts {
+		if m := &p.Mounts[i]; m.Type == isolation.MountBind {
+			r.stacks = append(r.stacks, &stack{tree: m.Tree, mount: i, send: m.Output})
+		}
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for _, s := range r.stacks {
+		g.Go(func() (err error) {
+			view, err := s.tree.View(gctx)
+			if err != nil {
+				return err
+			}
+			s.root = view.Root().Entry()
+			s.lowers, err = r.backend.lowers.Stack(gctx, s.tree)
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	for i, s := range r.stacks {
+		if err := r.place(i, s); err != nil {
+			return err
+		}
+	}
+	return r.instruct(limits)
+}
+
+// place says where the i-th stack lies in the kernel.
+func (r *run) place(i int, s *stack) error {
+	dir := sentry.UpperDir + "/" + strconv.Itoa(i)
+	s.overlay = initproc.Overlay{Upper: dir + "/upper", Work: dir + "/work", Mountpoint: dir + "/root"}
+	for _, name := range s.lowers {
+		image, err := r.image(r.backend.path(name))
+		if err != nil {
+			return err
+		}
+		s.overlay.Lowers = append(s.overlay.Lowers, image...)
+	}
+	if len(s.lowers) == 0 {
+		s.overlay.Lowers = []string{"/tmp"} // an empty directory
+	}
+	r.spec.Uppers = append(r.spec.Uppers, guest.Upper{Path: dir, Root: file("", s.root), Send: s.send})
+	return nil
+}
+
+// image opens the image in the directory of a layer, and returns the lower directories that it gives: one,
+// or two with its supplement.
+func (r *run) image(dir string) ([]string, error) {
+	if len(r.images) == maxImages {
+		return nil, unsupported(fmt.Sprintf("RUN with more than %d layers in its root and mounts", maxImages), "its kernel has no room for more files")
+	}
+	f, err := os.Open(filepath.Join(dir, imageName))
+	if err != nil {
+		return nil, fmt.Errorf("isolation: %w", err)
+	}
+	n := strconv.Itoa(len(r.images))
+	r.images = append(r.images, f)
+	at := sentry.ImagesDir + "/" + n
+	files, err := readSupplement(dir)
+	if err != nil {
+		return nil, fmt.Errorf("isolation: %w", err)
+	}
+	if len(files) == 0 {
+		return []string{at}, nil
+	}
+	over := sentry.UpperDir + "/s" + n
+	r.spec.Supplements = append(r.spec.Supplements, guest.Supplement{Image: at, Path: over, Files: files})
+	return []string{over, at}, nil
+}
+
+func (r *run) closeImages() {
+	for _, f := range r.images {
+		_ = f.Close() // was only read
+	}
+}
+
+// instruct writes the instructions for the first process in the kernel.
+func (r *run) instruct(limits []supervisor.Rlimit) error {
+	p, s := r.process, &r.spec.Init
+	s.Sentry, s.FreshProc, s.Unmasked = true, true, true
+	s.Xattrs = overlay.Trusted
+	s.Root = r.stacks[0].overlay
+	s.Scratch = "/tmp"
+	if s.ShmSize = p.ShmSize; s.ShmSize == 0 {
+		s.ShmSize = defaultShmSize
+	}
+	s.Cwd = p.Cwd
+	s.Command = supervisor.Command{
+		Args: p.Args, Env: p.Env,
+		UID: p.User.UID, GID: p.User.GID, Groups: p.User.Groups,
+		Capabilities: isolation.DefaultCapabilities(), Rlimits: limits,
+	}
+	if p.Insecure {
+		s.Command.Capabilities = ^isolation.Capabilities(0)
+	}
+	if s.Hostname = p.Hostname; s.Hostname == "" {
+		s.Hostname = isolation.DefaultHostname
+	}
+	files, err := host.NetworkFiles(s.Hostname, p.Hosts)
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		s.Files = append(s.Files, initproc.File{Path: f.Path, Data: f.Data, Mode: 0o644})
+	}
+	r.mounts()
+	return nil
+}
+
+// mounts writes the instructions for the process's mounts.
+func (r *run) mounts() {
+	overlays := map[int]*initproc.Overlay{}
+	for _, s := range r.stacks {
+		overlays[s.mount] = &s.overlay
+	}
+	for i := range r.process.Mounts {
+		in := &r.process.Mounts[i]
+		out := initproc.Mount{Target: in.Target, ReadOnly: in.ReadOnly, Selector: in.Selector}
+		switch in.Type {
+		case isolation.MountBind:
+			out.Overlay = overlays[i]
+		case isolation.MountTmpfs:
+			out.Tmpfs = &initproc.Tmpfs{Size: in.Size}
+		case isolation.MountSecret:
+			out.Secret = &initproc.File{
+				Path: in.Target, Data: in.Data,
+				Mode: uint32(in.Mode.Perm()), UID: in.UID, GID: in.GID,
+			}
+		}
+		r.spec.Init.Mounts = append(r.spec.Init.Mounts, out)
+	}
+}
+
+// execute runs a kernel with the process, and receives what it changed.
+func (r *run) execute(ctx context.Context) (*isolation.Changes, error) {
+	p := r.process
+	spool, err := r.backend.state.TempFile()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(spool.Name()); err != nil {
+		return nil, errors.Join(err, spool.Close())
+	}
+	from, to, err := os.Pipe()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("isolation: %w", err), spool.Close())
+	}
+	defer from.Close()
+	var received *isolation.Changes
+	var receiveErr error
+	var receiving sync.WaitGroup
+	receiving.Go(func() {
+		received, receiveErr = r.receive(ctx, changes.NewReceiver(from, spool))
+		_ = from.Close() // what would come is not read
+	})
+	kills := host.OOMKills()
+	report, err := r.spawn(ctx, to)
+	_ = to.Close() // at the latest
+	receiving.Wait()
+	if err == nil {
+		err = report.Err(p.Args, host.OOMKills() > kills)
+	}
+	if err == nil && !r.spec.Init.ProbeOnly {
+		err = receiveErr
+	}
+	if err != nil || r.spec.Init.ProbeOnly {
+		return nil, errors.Join(err, spool.Close())
+	}
+	r.backend.mu.Lock()
+	defer r.backend.mu.Unlock()
+	r.backend.spools = append(r.backend.spools, spool)
+	return received, nil
+}
+
+// receive reads the changes of the root and of the mounts that asked for it.
+func (r *run) receive(ctx context.Context, from *changes.Receiver) (*isolation.Changes, error) {
+	c := &isolation.Changes{Outputs: map[int]layer.Layer{}}
+	for _, s := range r.stacks {
+		if !s.send {
+			continue
+		}
+		below, err := s.tree.View(ctx)
+		if err != nil {
+			return nil, err
+		}
+		l, err := from.Receive(ctx, below)
+		if err != nil {
+			return nil, err
+		}
+		if s.mount < 0 {
+			c.Root = l
+		} else {
+			c.Outputs[s.mount] = l
+		}
+	}
+	return c, nil
+}
+
+// spawn runs a kernel that writes the changes to the given file.
+func (r *run) spawn(ctx context.Context, changesTo *os.File) (_ *supervisor.Report, err error) {
+	root, err := os.Open(r.backend.root)
+	if err != nil {
+		return nil, fmt.Errorf("isolation: %w", err)
+	}
+	defer root.Close()
+	configFrom, configTo, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("isolation: %w", err)
+	}
+	defer configFrom.Close()
+	defer configTo.Close()
+	p := r.process
+	return supervisor.Spawn(ctx, &r.spec, &supervisor.Options{
+		Name: sentry.Name, Dir: r.backend.dir,
+		Files: sentry.Files(changesTo, configFrom, root, r.images),
+		Started: func(int) error {
+			return errors.Join(
+				gob.NewEncoder(configTo).Encode(&sentry.Config{
+					GuestName: guest.Name, Hostname: r.spec.Init.Hostname, Images: len(r.images),
+					Network: p.Network != isolation.NetworkNone, Socket: "k" + r.backend.id(),
+				}),
+				configTo.Close(), changesTo.Close(),
+			)
+		},
+		Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr,
+	})
+}
