@@ -78,7 +78,22 @@ func (u *Upper) make() (*os.Root, error) {
 	return os.OpenRoot(u.Path + "/upper")
 }
 
+// showProc shows a /proc, through which attributes of links are read, unless the root still has one:
+// where mount points had to be removed, all mounts are gone.
+func showProc() error {
+	if _, err := os.Stat("/proc/self/fd"); err == nil {
+		return nil
+	}
+	if err := os.Mkdir("/proc", 0o555); err != nil {
+		return err
+	}
+	return unix.Mount("proc", "/proc", "proc", 0, "")
+}
+
 func send(uppers []*os.Root) error {
+	if err := showProc(); err != nil {
+		return err
+	}
 	out := bufio.NewWriterSize(os.NewFile(changesFD, "changes"), 1<<20)
 	s := changes.NewSender(out)
 	for i, root := range uppers {
