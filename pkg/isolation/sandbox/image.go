@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/unpack"
 	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/erofs"
 	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/guest"
@@ -165,7 +167,7 @@ func supplement(items []unpack.Item) []guest.File {
 	}
 	for i := range items {
 		it := &items[i]
-		if it.Entry != nil && (isDevice(it.Entry) || len(it.Entry.Xattrs) > 0) {
+		if it.Entry != nil && (isDevice(it.Entry) || len(attributes(it.Entry)) > 0) {
 			want(it.Path)
 		}
 	}
@@ -189,11 +191,18 @@ func supplement(items []unpack.Item) []guest.File {
 	return files
 }
 
+// attributes are the extended attributes of e, but for those that overlayfs would take for its own.
+func attributes(e *layer.Entry) map[string]string {
+	kept := maps.Clone(e.Xattrs)
+	maps.DeleteFunc(kept, func(name, _ string) bool { return overlay.Private(name) })
+	return kept
+}
+
 // file describes what e says of the file at a path.
 func file(path string, e *layer.Entry) guest.File {
 	f := guest.File{
 		Path: path, Mode: mode(e), UID: e.UID, GID: e.GID, ModTime: e.ModTime,
-		Major: e.Major, Minor: e.Minor, Xattrs: e.Xattrs,
+		Major: e.Major, Minor: e.Minor, Xattrs: attributes(e),
 	}
 	if e.Type == layer.Symlink {
 		f.Link = e.Link

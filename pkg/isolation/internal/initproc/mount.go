@@ -76,7 +76,7 @@ func (s *session) makeReadOnly(mount int, target string) (int, error) {
 	if !s.spec.Sentry {
 		return mount, restrict(mount, unix.MOUNT_ATTR_RDONLY, false)
 	}
-	at, err := rootpath.Open(s.stubs.Root, target, unix.O_PATH|unix.O_NOFOLLOW)
+	at, err := rootpath.Open(s.stubs.Root, target, unix.O_PATH)
 	if err != nil {
 		return -1, err
 	}
@@ -161,7 +161,7 @@ func (s *session) mountOverlay(o *Overlay) (root int, err error) {
 	if len(data) >= os.Getpagesize() {
 		return -1, fmt.Errorf("overlay: %d lower directories do not fit into the options of mount(2)", len(o.Lowers))
 	}
-	if err := unix.Mount("overlay", o.Mountpoint, "overlay", 0, data); err != nil {
+	if err := unix.Mount("overlay", o.Mountpoint, "overlay", o.Flags, data); err != nil {
 		return -1, fmt.Errorf("overlay: %w", err)
 	}
 	return openDir(unix.AT_FDCWD, o.Mountpoint)

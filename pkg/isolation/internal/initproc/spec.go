@@ -45,6 +45,7 @@ type Overlay struct {
 	Lowers      []string
 	Upper, Work string
 	Mountpoint  string
+	Flags       uintptr // of mount(2)
 }
 
 // Mount is one mount inside the root; exactly one of its sources is set.

@@ -34,7 +34,32 @@ type upper struct {
 	found    []difference.File
 	contents map[string]*part           // by path
 	shared   map[difference.Inode]*part // of files with several names
-	dirs     map[string]*tree.Node      // by path: what of the tree below shows through there; nil for nothing
+	dirs     map[string]*dir            // by path
+	began    int64
+}
+
+// dir is a directory of the upper one.
+type dir struct {
+	below    *tree.Node // what of the tree below shows through there; nil for nothing
+	modified int64      // when something was made or removed in it last, in nanoseconds
+	// copied says that something in it was copied up, changed that something was put there, replaced or
+	// removed.
+	copied, changed bool
+}
+
+// note takes note of an object in the directory, over what the tree below has there.
+//
+// Linux's overlayfs gives a directory its time back when it has copied something up into it;
+// gVisor's does not. A new file was accessed last when it was made: after the command had begun, and
+// before the directory was modified last. A copy has the time of what it is a copy of, or another one if
+// that was changed later.
+func (d *dir) note(o *object, lower *tree.Node, began int64) {
+	isNew := o.Accessed >= began && o.Accessed <= d.modified
+	if lower != nil && o.File.Type == lower.Entry().Type && !isNew {
+		d.copied = true
+	} else {
+		d.changed = true
+	}
 }
 
 // Receive reads one directory as the layer that it is over the tree below: see package upper of the
@@ -42,7 +67,7 @@ type upper struct {
 func (r *Receiver) Receive(ctx context.Context, below *tree.View) (layer.Layer, error) {
 	u := &upper{
 		Receiver: r, ctx: ctx,
-		contents: map[string]*part{}, shared: map[difference.Inode]*part{}, dirs: map[string]*tree.Node{},
+		contents: map[string]*part{}, shared: map[difference.Inode]*part{}, dirs: map[string]*dir{},
 	}
 	for {
 		var o object
@@ -63,6 +88,7 @@ func (r *Receiver) Receive(ctx context.Context, below *tree.View) (layer.Layer, 
 
 // layer makes the layer of what was found.
 func (u *upper) layer() (layer.Layer, error) {
+	u.restoreTimes()
 	entries := difference.Entries(u.found)
 	files := make([]layer.File, len(entries))
 	for i := range entries {
@@ -74,24 +100,38 @@ func (u *upper) layer() (layer.Layer, error) {
 	return layer.New(files)
 }
 
+// restoreTimes gives directories their times back that only changed because something was copied up.
+func (u *upper) restoreTimes() {
+	for i := range u.found {
+		f := &u.found[i]
+		d := u.dirs[f.Path]
+		if f.Type != layer.Directory || d == nil || d.below == nil || !d.copied || d.changed || f.Same {
+			continue
+		}
+		f.ModTime = d.below.Entry().ModTime
+		f.Same = difference.SameMetadata(&f.Entry, d.below.Entry())
+	}
+}
+
 // add takes one object.
 func (u *upper) add(o *object, below *tree.View) error {
 	f := &o.File
 	if f.Path == "" {
-		return u.root(f, below.Root())
+		return u.root(o, below.Root())
 	}
-	dir, name, ok := cutName(f.Path)
+	parent, name, ok := cutName(f.Path)
 	if !ok {
 		return errors.New("no valid path")
 	}
-	visible, ok := u.dirs[dir]
+	in, ok := u.dirs[parent]
 	if !ok {
 		return errors.New("its directory is missing")
 	}
 	var lower *tree.Node
-	if visible != nil {
-		lower, _ = visible.Child(name)
+	if in.below != nil {
+		lower, _ = in.below.Child(name)
 	}
+	in.note(o, lower, u.began)
 	switch {
 	case o.Socket, f.Type == layer.Whiteout:
 		// No layer holds sockets; over something they hide it.
@@ -113,13 +153,15 @@ func (u *upper) add(o *object, below *tree.View) error {
 	return nil
 }
 
-func (u *upper) root(f *difference.File, below *tree.Node) error {
+func (u *upper) root(o *object, below *tree.Node) error {
+	f := &o.File
 	if _, again := u.dirs[""]; again || f.Type != layer.Directory {
 		return errors.New("is not the root directory")
 	}
+	u.began = o.Began
+	u.dirs[""] = &dir{below: below, modified: f.ModTime.UnixNano()}
 	f.ModTime, f.Opaque = below.Entry().ModTime, false
 	f.Same = difference.SameMetadata(&f.Entry, below.Entry())
-	u.dirs[""] = below
 	u.found = append(u.found, *f)
 	return nil
 }
@@ -135,7 +177,7 @@ func (u *upper) directory(f *difference.File, lower *tree.Node) {
 	} else {
 		f.Opaque = false // there is nothing to hide
 	}
-	u.dirs[f.Path] = visible
+	u.dirs[f.Path] = &dir{below: visible, modified: f.ModTime.UnixNano()}
 	u.found = append(u.found, *f)
 }
 

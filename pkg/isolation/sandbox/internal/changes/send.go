@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,6 +26,10 @@ const chunk = 256 << 10
 type object struct {
 	File   difference.File
 	Socket bool
+	// Began is when the command was started, in nanoseconds. Only of the root.
+	Began int64
+	// Accessed is the time of the last access, in nanoseconds.
+	Accessed int64
 	// Content says that chunks follow, until File.Size bytes are there. Of a file with several names
 	// only the first has them.
 	Content bool
@@ -41,14 +46,14 @@ type Sender struct {
 // NewSender returns a Sender that writes to w.
 func NewSender(w io.Writer) *Sender { return &Sender{out: gob.NewEncoder(w), buf: make([]byte, chunk)} }
 
-// Send writes one directory, in which nothing changes any more.
-func (s *Sender) Send(root *os.Root) error {
+// Send writes one directory, in which nothing changes any more. began is when the command was started.
+func (s *Sender) Send(root *os.Root, began time.Time) error {
 	dir, err := root.OpenFile(".", os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	w := walk{Sender: s, sent: map[difference.Inode]bool{}}
+	w := walk{Sender: s, began: began.UnixNano(), sent: map[difference.Inode]bool{}}
 	if err := w.object(int(dir.Fd()), "", ""); err != nil {
 		return err
 	}
@@ -58,7 +63,8 @@ func (s *Sender) Send(root *os.Root) error {
 // walk is one directory on its way.
 type walk struct {
 	*Sender
-	sent map[difference.Inode]bool // files with several names whose content was sent
+	began int64
+	sent  map[difference.Inode]bool // files with several names whose content was sent
 }
 
 // object sends name in the open directory dir, "" for that itself, and everything below it.
@@ -81,7 +87,7 @@ func (w *walk) object(dir int, name, path string) error {
 	if err != nil {
 		return fmt.Errorf("/%s: %w", path, err)
 	}
-	o := object{File: f, Content: f.Type == layer.Regular && f.Size > 0 && !w.sent[f.Inode]}
+	o := object{File: f, Began: w.began, Accessed: st.Atime.Sec*1e9 + int64(st.Atime.Nsec), Content: f.Type == layer.Regular && f.Size > 0 && !w.sent[f.Inode]}
 	if err := w.out.Encode(o); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -55,11 +56,12 @@ func serve(spec *Spec, r *supervisor.Reaper) (supervisor.Report, error) {
 			wanted = append(wanted, root)
 		}
 	}
+	began := time.Now()
 	report, err := initproc.Serve(&spec.Init, r)
 	if err != nil || report.Code != 0 || spec.Init.ProbeOnly {
 		return report, err
 	}
-	if err := send(wanted); err != nil {
+	if err := send(wanted, began); err != nil {
 		return supervisor.Report{}, &supervisor.StepError{Step: "sending the changes", Err: err}
 	}
 	return report, nil
@@ -90,14 +92,14 @@ func showProc() error {
 	return unix.Mount("proc", "/proc", "proc", 0, "")
 }
 
-func send(uppers []*os.Root) error {
+func send(uppers []*os.Root, began time.Time) error {
 	if err := showProc(); err != nil {
 		return err
 	}
 	out := bufio.NewWriterSize(os.NewFile(changesFD, "changes"), 1<<20)
 	s := changes.NewSender(out)
 	for i, root := range uppers {
-		if err := s.Send(root); err != nil {
+		if err := s.Send(root, began); err != nil {
 			return fmt.Errorf("directory %d: %w", i, err)
 		}
 	}

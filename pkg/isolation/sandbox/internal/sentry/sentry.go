@@ -153,7 +153,7 @@ func configure(c *Config) (*config.Config, error) {
 	flags := flag.NewFlagSet(Name, flag.ContinueOnError)
 	config.RegisterFlags(flags)
 	err := flags.Parse([]string{
-		"--platform=systrap", "--network=" + network, "--ignore-cgroups", "--directfs=false", "--overlay2=none", "--allow-suid",
+		"--platform=systrap", "--network=" + network, "--ignore-cgroups", "--directfs=false", "--overlay2=none", "--allow-suid", "--net-raw",
 		// There is no chroot and no user of its own around the process, since it has no privilege to make them: the
 		// pod is the outer wall.
 		"--TESTONLY-unsafe-nonroot",
@@ -217,7 +217,7 @@ func spec(c *Config) *specs.Spec {
 			{Destination: "/sys", Type: "sysfs", Options: []string{"ro"}},
 			{Destination: "/dev", Type: "dev"},
 			{Destination: ImagesDir, Type: "tmpfs"},
-			{Destination: UpperDir, Type: "tmpfs"},
+			{Destination: UpperDir, Type: "tmpfs", Options: []string{"noatime"}},
 		},
 		Linux: &specs.Linux{},
 	}
