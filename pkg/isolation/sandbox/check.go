@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"runtime"
 
+	"gvisor.dev/gvisor/runsc/config"
+
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
 )
@@ -39,10 +41,14 @@ func unsupported(what, reason string) error {
 	return &isolation.UnsupportedError{Backend: Name, What: what, Reason: reason}
 }
 
-// checkArchitecture refuses processors for which gVisor's systrap does not exist.
-func checkArchitecture() error {
-	if runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64" {
-		return nil
+// checkBinary refuses binaries that cannot be such a kernel: there is none for other processors, and with a
+// C library in the process its threads do not survive what systrap does to them.
+func checkBinary() error {
+	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
+		return unsupported("RUN", "its kernel does not exist for "+runtime.GOARCH)
 	}
-	return unsupported("RUN", "its kernel does not exist for "+runtime.GOARCH)
+	if config.CgoEnabled {
+		return unsupported("RUN", "this slipway was compiled with cgo; compile it with CGO_ENABLED=0")
+	}
+	return nil
 }

@@ -1,24 +1,32 @@
 package sandbox
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/state"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
 
-// probe starts a kernel that mounts everything that a process needs, and runs nothing.
-func (b *Backend) probe(ctx context.Context) error {
-	if err := checkArchitecture(); err != nil {
+// Probe tries whether this backend works in this pod. The error is an *isolation.UnsupportedError whose
+// Reason says why it does not.
+func Probe(ctx context.Context, st *state.Dir) error {
+	b, err := New(ctx, st)
+	if err != nil {
 		return err
 	}
-	var said bytes.Buffer
+	return b.Close()
+}
+
+// probe starts a kernel that mounts everything that a process needs, and runs nothing.
+func (b *Backend) probe(ctx context.Context) error {
+	if err := checkBinary(); err != nil {
+		return err
+	}
 	root := (*tree.Tree)(nil).Push(layer.Empty())
-	r := &run{backend: b, process: &isolation.Process{Root: root, Cwd: "/", Stderr: &said}}
+	r := &run{backend: b, process: &isolation.Process{Root: root, Cwd: "/"}}
 	r.spec.Init.ProbeOnly = true
 	defer r.closeImages()
 	if err := r.prepare(ctx, nil); err != nil {
@@ -32,9 +40,5 @@ func (b *Backend) probe(ctx context.Context) error {
 	if errors.As(err, &already) {
 		return err
 	}
-	reason := err.Error()
-	if s := strings.TrimSpace(said.String()); s != "" {
-		reason = s
-	}
-	return unsupported("RUN", "a kernel in user space does not start: "+reason)
+	return unsupported("RUN", "a kernel in user space does not start: "+err.Error())
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -288,18 +289,45 @@ func (r *run) spawn(ctx context.Context, changesTo *os.File) (_ *supervisor.Repo
 	defer configFrom.Close()
 	defer configTo.Close()
 	p := r.process
-	return supervisor.Spawn(ctx, &r.spec, &supervisor.Options{
+	name := "k" + r.backend.id()
+	report, err := supervisor.Spawn(ctx, &r.spec, &supervisor.Options{
 		Name: sentry.Name, Dir: r.backend.dir,
 		Files: sentry.Files(changesTo, configFrom, root, r.images),
 		Started: func(int) error {
 			return errors.Join(
 				gob.NewEncoder(configTo).Encode(&sentry.Config{
 					GuestName: guest.Name, Hostname: r.spec.Init.Hostname, Images: len(r.images),
-					Network: p.Network != isolation.NetworkNone, Socket: "k" + r.backend.id(),
+					Network: p.Network != isolation.NetworkNone, Socket: name, Log: name + ".log",
 				}),
 				configTo.Close(), changesTo.Close(),
 			)
 		},
 		Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr,
 	})
+	if err != nil && ctx.Err() == nil {
+		return nil, r.backend.explain(err, name+".log")
+	}
+	return report, errors.Join(err, r.backend.removeLog(name+".log"))
+}
+
+// maxLog is how much of what a kernel wrote is told, in bytes.
+const maxLog = 2000
+
+// explain adds to the error of a kernel that ended before its time what it wrote.
+func (b *Backend) explain(err error, name string) error {
+	said, readErr := os.ReadFile(b.path(name))
+	if errors.Is(readErr, os.ErrNotExist) {
+		return err
+	}
+	if text := strings.TrimSpace(string(said)); text != "" {
+		err = fmt.Errorf("the sandbox's kernel ended: %s: %w", text[:min(len(text), maxLog)], err)
+	}
+	return errors.Join(err, readErr, b.removeLog(name))
+}
+
+func (b *Backend) removeLog(name string) error {
+	if err := os.Remove(b.path(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("isolation: %w", err)
+	}
+	return nil
 }

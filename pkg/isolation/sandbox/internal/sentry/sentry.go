@@ -63,9 +63,11 @@ func Files(changes, config, root *os.File, images []*os.File) []*os.File {
 type Config struct {
 	GuestName string // argv[0] of the first process
 	Hostname  string
-	Images    int    // how many images of layers there are
-	Network   bool   // the pod's network, or else none but a loopback interface
-	Socket    string // a path, relative to the working directory, that nothing exists at yet, for the kernel's control
+	Images    int  // how many images of layers there are
+	Network   bool // the pod's network, or else none but a loopback interface
+	// Paths relative to the working directory, at which there is nothing yet.
+	Socket string // for the kernel's control
+	Log    string // of a file for what goes wrong
 }
 
 // Main does nothing unless the process was started under [Name]; then it never returns.
@@ -73,14 +75,36 @@ func Main() {
 	if len(os.Args) == 0 || os.Args[0] != Name {
 		return
 	}
-	log.SetTarget(&log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}})
 	code, err := run()
 	if err != nil {
-		// There is no report then, and the builder shows what is written here.
-		fmt.Fprintln(os.Stderr, "slipway: the sandbox's kernel:", err)
+		// There is no report then, and the builder tells what is written here.
+		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	unix.Exit(code)
+}
+
+// divert separates the standard streams of the process from those of the RUN, which are returned: what
+// the kernel itself says goes to c.Log, as does what Go says of a crash. Of its log, nothing is kept.
+func divert(c *Config) (run []int, err error) {
+	log.SetTarget(&log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}})
+	for n := range 3 {
+		d, err := unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, rootFD)
+		if err != nil {
+			return nil, err
+		}
+		run = append(run, d)
+	}
+	own, err := unix.Open(c.Log, unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: c.Log, Err: err}
+	}
+	for n := range 3 {
+		if err := unix.Dup3(own, n, 0); err != nil {
+			return nil, err
+		}
+	}
+	return run, unix.Close(own)
 }
 
 // run is the kernel until its first process has ended, and returns that one's exit status.
@@ -94,15 +118,25 @@ func run() (int, error) {
 	if err := in.Close(); err != nil {
 		return 0, err
 	}
+	stdio, err := divert(&c)
+	if err != nil {
+		return 0, fmt.Errorf("arranging its files: %w", err)
+	}
 	cpuid.Initialize()
-	l, control, err := load(&c, started)
+	l, control, err := load(&c, stdio, started)
 	if err != nil {
 		return 0, err
+	}
+	if !c.Network {
+		args := boot.CreateLinksAndRoutesArgs{LoopbackLinks: []boot.LoopbackLink{boot.DefaultLoopbackLink}}
+		if err := control.Call(boot.ContMgrSetNetworkArgs, &args, nil); err != nil {
+			return 0, fmt.Errorf("making its loopback interface: %w", err)
+		}
 	}
 	failed := make(chan error, 1)
 	go func() {
 		id := containerID
-		failed <- control.Call("containerManager.StartRoot", &id, nil)
+		failed <- control.Call(boot.ContMgrRootContainerStart, &id, nil)
 	}()
 	l.WaitForStartSignal()
 	if err := l.Run(); err != nil {
@@ -120,12 +154,12 @@ func run() (int, error) {
 const containerID = "run"
 
 // load makes the kernel, and a connection to its control.
-func load(c *Config, started time.Time) (*boot.Loader, *urpc.Client, error) {
+func load(c *Config, stdio []int, started time.Time) (*boot.Loader, *urpc.Client, error) {
 	conf, err := configure(c)
 	if err != nil {
 		return nil, nil, err
 	}
-	args, err := arguments(c, conf, started)
+	args, err := arguments(c, conf, stdio, started)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -165,7 +199,7 @@ func configure(c *Config) (*config.Config, error) {
 }
 
 // arguments lists what the kernel is made of.
-func arguments(c *Config, conf *config.Config, started time.Time) (*boot.Args, error) {
+func arguments(c *Config, conf *config.Config, stdio []int, started time.Time) (*boot.Args, error) {
 	var info unix.Sysinfo_t
 	if err := unix.Sysinfo(&info); err != nil {
 		return nil, err
@@ -178,14 +212,6 @@ func arguments(c *Config, conf *config.Config, started time.Time) (*boot.Args, e
 	exe, err := unix.Open("/proc/self/exe", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
-	}
-	var stdio []int
-	for n := range 3 {
-		d, err := unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, rootFD)
-		if err != nil {
-			return nil, err
-		}
-		stdio = append(stdio, d)
 	}
 	a := &boot.Args{
 		ID: containerID, Spec: spec(c), Conf: conf, StartupTimer: timing.New(Name, started),
