@@ -31,6 +31,8 @@ import (
 	"gvisor.dev/gvisor/runsc/config"
 	"gvisor.dev/gvisor/runsc/flag"
 	"gvisor.dev/gvisor/runsc/specutils"
+
+	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
 )
 
 // Name is that of the process, for supervisor.Spawn.
@@ -184,10 +186,16 @@ func configure(c *Config) (*config.Config, error) {
 	if c.Network {
 		network = "host"
 	}
+	// Raw sockets in the pod's network are its own, and need its permission.
+	have, err := host.Capabilities()
+	if err != nil {
+		return nil, err
+	}
+	raw := !c.Network || have.Has(unix.CAP_NET_RAW)
 	flags := flag.NewFlagSet(Name, flag.ContinueOnError)
 	config.RegisterFlags(flags)
-	err := flags.Parse([]string{
-		"--platform=systrap", "--network=" + network, "--ignore-cgroups", "--directfs=false", "--overlay2=none", "--allow-suid", "--net-raw",
+	err = flags.Parse([]string{
+		"--platform=systrap", "--network=" + network, "--ignore-cgroups", "--directfs=false", "--overlay2=none", "--allow-suid", "--net-raw=" + strconv.FormatBool(raw),
 		// There is no chroot and no user of its own around the process, since it has no privilege to make them: the
 		// pod is the outer wall.
 		"--TESTONLY-unsafe-nonroot",
