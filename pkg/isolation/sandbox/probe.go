@@ -21,18 +21,18 @@ func Probe(ctx context.Context, st *state.Dir) error {
 }
 
 // probe starts a kernel that mounts everything that a process needs, and runs nothing.
-func (b *Backend) probe(ctx context.Context) error {
+func (b *Backend) probe(ctx context.Context) (err error) {
 	if err := checkBinary(); err != nil {
 		return err
 	}
 	root := (*tree.Tree)(nil).Push(layer.Empty())
 	r := &run{backend: b, process: &isolation.Process{Root: root, Cwd: "/"}}
 	r.spec.Init.ProbeOnly = true
-	defer r.closeImages()
+	defer func() { err = errors.Join(err, r.close()) }()
 	if err := r.prepare(ctx, nil); err != nil {
 		return err
 	}
-	_, err := r.execute(ctx)
+	_, err = r.execute(ctx)
 	if err == nil || ctx.Err() != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ const defaultShmSize = 64 << 20
 const maxImages = 240
 
 // Run implements [isolation.Backend].
-func (b *Backend) Run(ctx context.Context, p *isolation.Process) (*isolation.Changes, error) {
+func (b *Backend) Run(ctx context.Context, p *isolation.Process) (_ *isolation.Changes, err error) {
 	if err := b.Check(p); err != nil {
 		return nil, err
 	}
@@ -42,7 +42,7 @@ func (b *Backend) Run(ctx context.Context, p *isolation.Process) (*isolation.Cha
 		return nil, err
 	}
 	r := &run{backend: b, process: p}
-	defer r.closeImages()
+	defer func() { err = errors.Join(err, r.close()) }()
 	if err := r.prepare(ctx, limits); err != nil {
 		return nil, err
 	}
@@ -59,13 +59,15 @@ type run struct {
 	spec    guest.Spec
 	stacks  []*stack
 	images  []*os.File
+	caches  []*cache
 }
 
 // stack is a tree that is mounted with an upper directory over it.
 type stack struct {
 	tree    *tree.Tree
 	mount   int // position in Process.Mounts, -1 for the root
-	send    bool
+	send    guest.Send
+	cache   *cache // what it is kept in; nil if it is no cache mount
 	root    *layer.Entry
 	lowers  []string // directories, topmost first
 	overlay initproc.Overlay
@@ -74,10 +76,14 @@ type stack struct {
 // prepare makes the images that are needed and writes the instructions.
 func (r *run) prepare(ctx context.Context, limits []supervisor.Rlimit) error {
 	p := r.process
-	r.stacks = []*stack{{tree: p.Root, mount: -1, send: true}}
+	r.stacks = []*stack{{tree: p.Root, mount: -1, send: guest.OnSuccess}}
 	for i := range p.Mounts {
-		if m := &p.Mounts[i]; m.Type == isolation.MountBind {
-			r.stacks = append(r.stacks, &stack{tree: m.Tree, mount: i, send: m.Output})
+		s, err := r.stack(ctx, i)
+		if err != nil {
+			return err
+		}
+		if s != nil {
+			r.stacks = append(r.stacks, s)
 		}
 	}
 	g, gctx := errgroup.WithContext(ctx)
@@ -88,6 +94,10 @@ func (r *run) prepare(ctx context.Context, limits []supervisor.Rlimit) error {
 				return err
 			}
 			s.root = view.Root().Entry()
+			if s.cache != nil {
+				s.lowers = []string{s.cache.image}
+				return nil
+			}
 			s.lowers, err = r.backend.lowers.Stack(gctx, s.tree)
 			return err
 		})
@@ -101,6 +111,30 @@ func (r *run) prepare(ctx context.Context, limits []supervisor.Rlimit) error {
 		}
 	}
 	return r.instruct(limits)
+}
+
+// stack is what the i-th mount shows; nil if that is no tree.
+func (r *run) stack(ctx context.Context, i int) (*stack, error) {
+	switch m := &r.process.Mounts[i]; m.Type {
+	case isolation.MountBind:
+		s := &stack{tree: m.Tree, mount: i}
+		if m.Output {
+			s.send = guest.OnSuccess
+		}
+		return s, nil
+	case isolation.MountCache:
+		c, t, err := r.backend.openCache(ctx, m)
+		if err != nil {
+			return nil, fmt.Errorf("isolation: cache mount %s: %w", m.Target, err)
+		}
+		r.caches = append(r.caches, c)
+		s := &stack{tree: t, mount: i, cache: c}
+		if !m.ReadOnly {
+			s.send = guest.WhenEnded
+		}
+		return s, nil
+	}
+	return nil, nil
 }
 
 // place says where the i-th stack lies in the kernel.
@@ -147,10 +181,16 @@ func (r *run) image(dir string) ([]string, error) {
 	return []string{over, at}, nil
 }
 
-func (r *run) closeImages() {
+// close gives back what was opened for the kernel.
+func (r *run) close() error {
 	for _, f := range r.images {
 		_ = f.Close() // was only read
 	}
+	var errs []error
+	for _, c := range r.caches {
+		errs = append(errs, c.close(r.backend))
+	}
+	return errors.Join(errs...)
 }
 
 // instruct writes the instructions for the first process in the kernel.
@@ -196,7 +236,7 @@ func (r *run) mounts() {
 		in := &r.process.Mounts[i]
 		out := initproc.Mount{Target: in.Target, ReadOnly: in.ReadOnly, Selector: in.Selector}
 		switch in.Type {
-		case isolation.MountBind:
+		case isolation.MountBind, isolation.MountCache:
 			out.Overlay = overlays[i]
 		case isolation.MountTmpfs:
 			out.Tmpfs = &initproc.Tmpfs{Size: in.Size}
@@ -212,67 +252,94 @@ func (r *run) mounts() {
 
 // execute runs a kernel with the process, and receives what it changed.
 func (r *run) execute(ctx context.Context) (*isolation.Changes, error) {
-	p := r.process
-	spool, err := r.backend.state.TempFile()
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(spool.Name()); err != nil {
-		return nil, errors.Join(err, spool.Close())
-	}
 	from, to, err := os.Pipe()
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("isolation: %w", err), spool.Close())
+		return nil, fmt.Errorf("isolation: %w", err)
 	}
 	defer from.Close()
 	var received *isolation.Changes
 	var receiveErr error
 	var receiving sync.WaitGroup
 	receiving.Go(func() {
-		received, receiveErr = r.receive(ctx, changes.NewReceiver(from, spool))
+		received, receiveErr = r.receive(ctx, changes.NewReceiver(from))
 		_ = from.Close() // what would come is not read
 	})
 	kills := host.OOMKills()
 	report, err := r.spawn(ctx, to)
 	_ = to.Close() // at the latest
 	receiving.Wait()
-	if err == nil {
-		err = report.Err(p.Args, host.OOMKills() > kills)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil && !r.spec.Init.ProbeOnly {
-		err = receiveErr
+	err = report.Err(r.process.Args, host.OOMKills() > kills)
+	if report.Error == "" { // or else nothing was sent
+		err = errors.Join(err, receiveErr)
 	}
-	if err != nil || r.spec.Init.ProbeOnly {
-		return nil, errors.Join(err, spool.Close())
+	if err == nil && received.Root == nil && !r.spec.Init.ProbeOnly {
+		err = errors.New("isolation: the sandbox did not tell what changed")
 	}
-	r.backend.mu.Lock()
-	defer r.backend.mu.Unlock()
-	r.backend.spools = append(r.backend.spools, spool)
+	if err != nil {
+		return nil, err
+	}
 	return received, nil
 }
 
 // receive reads the changes of the root and of the mounts that asked for it.
 func (r *run) receive(ctx context.Context, from *changes.Receiver) (*isolation.Changes, error) {
 	c := &isolation.Changes{Outputs: map[int]layer.Layer{}}
-	for _, s := range r.stacks {
-		if !s.send {
-			continue
+	for {
+		n, more, err := from.Next()
+		if err != nil || !more {
+			return c, err
 		}
+		if n < 0 || n >= len(r.stacks) {
+			return nil, fmt.Errorf("receiving the changes: there is no directory %d", n)
+		}
+		s := r.stacks[n]
 		below, err := s.tree.View(ctx)
 		if err != nil {
 			return nil, err
 		}
-		l, err := from.Receive(ctx, below)
+		spool, err := r.backend.spool()
 		if err != nil {
 			return nil, err
 		}
+		l, err := from.Receive(ctx, below, spool)
+		if err != nil {
+			return nil, errors.Join(err, spool.Close())
+		}
+		if s.cache != nil {
+			if err := errors.Join(s.cache.save(ctx, l), spool.Close()); err != nil {
+				return nil, fmt.Errorf("isolation: cache mount %s: %w", r.process.Mounts[s.mount].Target, err)
+			}
+			continue
+		}
+		r.backend.keep(spool)
 		if s.mount < 0 {
 			c.Root = l
 		} else {
 			c.Outputs[s.mount] = l
 		}
 	}
-	return c, nil
+}
+
+// spool makes a file without a name.
+func (b *Backend) spool() (*os.File, error) {
+	f, err := b.state.TempFile()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// keep keeps a file open until the backend is closed.
+func (b *Backend) keep(f *os.File) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.spools = append(b.spools, f)
 }
 
 // spawn runs a kernel that writes the changes to the given file.

@@ -15,21 +15,16 @@ import (
 )
 
 // Receiver reads what a Sender writes. The stream is foreign: it comes from where the RUN was.
-type Receiver struct {
-	in    *gob.Decoder
-	spool *os.File
-	size  int64 // of the spool
-}
+type Receiver struct{ in *gob.Decoder }
 
-// NewReceiver returns a Receiver that keeps contents in spool, which has to stay open as long as
-// the layers are read.
-func NewReceiver(r io.Reader, spool *os.File) *Receiver {
-	return &Receiver{in: gob.NewDecoder(r), spool: spool}
-}
+// NewReceiver returns a Receiver that reads from r.
+func NewReceiver(r io.Reader) *Receiver { return &Receiver{in: gob.NewDecoder(r)} }
 
 // upper is one directory as it comes.
 type upper struct {
 	*Receiver
+	spool    *os.File
+	size     int64 // of the spool
 	ctx      context.Context
 	found    []difference.File
 	contents map[string]*part           // by path
@@ -62,20 +57,35 @@ func (d *dir) note(o *object, lower *tree.Node, began int64) {
 	}
 }
 
+// Next returns the number of the directory that comes next; false if there is none.
+func (r *Receiver) Next() (n int, more bool, err error) {
+	var s start
+	if err := r.in.Decode(&s); err != nil {
+		return 0, false, fmt.Errorf("receiving the changes: %w", unexpected(err))
+	}
+	return s.Upper, !s.End, nil
+}
+
+// unexpected is the error of a stream that has to go on.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
 // Receive reads one directory as the layer that it is over the tree below: see package upper of the
-// namespace backend, which tells the same of a directory.
-func (r *Receiver) Receive(ctx context.Context, below *tree.View) (layer.Layer, error) {
+// namespace backend, which tells the same of a directory. Contents are kept in spool, an empty file that
+// has to stay open as long as the layer is read.
+func (r *Receiver) Receive(ctx context.Context, below *tree.View, spool *os.File) (layer.Layer, error) {
 	u := &upper{
-		Receiver: r, ctx: ctx,
+		Receiver: r, spool: spool, ctx: ctx,
 		contents: map[string]*part{}, shared: map[difference.Inode]*part{}, dirs: map[string]*dir{},
 	}
 	for {
 		var o object
 		if err := r.in.Decode(&o); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return nil, fmt.Errorf("receiving the changes: %w", err)
+			return nil, fmt.Errorf("receiving the changes: %w", unexpected(err))
 		}
 		if o.Last {
 			return u.layer()
@@ -205,7 +215,7 @@ func (u *upper) content(o *object) error {
 		}
 		var data []byte
 		if err := u.in.Decode(&data); err != nil {
-			return err
+			return unexpected(err)
 		}
 		if int64(len(data)) > left || len(data) == 0 {
 			return errors.New("has content of another size")

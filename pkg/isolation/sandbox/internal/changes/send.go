@@ -37,6 +37,14 @@ type object struct {
 	Last bool
 }
 
+// start comes before the objects of a directory.
+type start struct {
+	// Upper is its number.
+	Upper int
+	// End says that there is no further directory, and this is none.
+	End bool
+}
+
 // Sender writes upper directories, in the order in which Receiver reads them.
 type Sender struct {
 	out *gob.Encoder
@@ -47,7 +55,11 @@ type Sender struct {
 func NewSender(w io.Writer) *Sender { return &Sender{out: gob.NewEncoder(w), buf: make([]byte, chunk)} }
 
 // Send writes one directory, in which nothing changes any more. began is when the command was started.
-func (s *Sender) Send(root *os.Root, began time.Time) error {
+// n is the number by which the Receiver tells the directory.
+func (s *Sender) Send(n int, root *os.Root, began time.Time) error {
+	if err := s.out.Encode(start{Upper: n}); err != nil {
+		return err
+	}
 	dir, err := root.OpenFile(".", os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
@@ -59,6 +71,9 @@ func (s *Sender) Send(root *os.Root, began time.Time) error {
 	}
 	return s.out.Encode(object{Last: true})
 }
+
+// End says that all is sent.
+func (s *Sender) End() error { return s.out.Encode(start{End: true}) }
 
 // walk is one directory on its way.
 type walk struct {

@@ -33,8 +33,18 @@ type Spec struct {
 type Upper struct {
 	Path string // of the directory in which "upper", "work" and "root" are made
 	Root File   // what the directory itself is like
-	Send bool   // its changes are wanted
+	Send Send
 }
+
+// Send says when the changes in a directory are wanted.
+type Send uint8
+
+// The answers.
+const (
+	Never     Send = iota
+	OnSuccess      // if the command ends with status 0
+	WhenEnded      // however it ends, unless it is killed from outside
+)
 
 // Main does nothing unless the process was started under [Name]; then it never returns.
 func Main() { supervisor.Main(Name, serve) }
@@ -46,22 +56,23 @@ func serve(spec *Spec, r *supervisor.Reaper) (supervisor.Report, error) {
 			return supervisor.Report{}, &supervisor.StepError{Step: "completing layers", Err: err}
 		}
 	}
-	var wanted []*os.Root
+	roots := make([]*os.Root, len(spec.Uppers))
 	for i := range spec.Uppers {
-		root, err := spec.Uppers[i].make()
-		if err != nil {
+		var err error
+		if roots[i], err = spec.Uppers[i].make(); err != nil {
 			return supervisor.Report{}, &supervisor.StepError{Step: "making directories for changes", Err: err}
-		}
-		if spec.Uppers[i].Send {
-			wanted = append(wanted, root)
 		}
 	}
 	began := time.Now()
 	report, err := initproc.Serve(&spec.Init, r)
-	if err != nil || report.Code != 0 || spec.Init.ProbeOnly {
+	if err != nil {
 		return report, err
 	}
-	if err := send(wanted, began); err != nil {
+	least := OnSuccess
+	if report.Code != 0 || spec.Init.ProbeOnly {
+		least = WhenEnded
+	}
+	if err := spec.send(roots, least, began); err != nil {
 		return supervisor.Report{}, &supervisor.StepError{Step: "sending the changes", Err: err}
 	}
 	return report, nil
@@ -92,16 +103,23 @@ func showProc() error {
 	return unix.Mount("proc", "/proc", "proc", 0, "")
 }
 
-func send(uppers []*os.Root, began time.Time) error {
+// send sends the directories that are wanted so much.
+func (s *Spec) send(roots []*os.Root, least Send, began time.Time) error {
 	if err := showProc(); err != nil {
 		return err
 	}
 	out := bufio.NewWriterSize(os.NewFile(changesFD, "changes"), 1<<20)
-	s := changes.NewSender(out)
-	for i, root := range uppers {
-		if err := s.Send(root, began); err != nil {
+	to := changes.NewSender(out)
+	for i, root := range roots {
+		if s.Uppers[i].Send < least {
+			continue
+		}
+		if err := to.Send(i, root, began); err != nil {
 			return fmt.Errorf("directory %d: %w", i, err)
 		}
+	}
+	if err := to.End(); err != nil {
+		return err
 	}
 	return out.Flush()
 }
