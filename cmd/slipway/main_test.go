@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/build"
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace"
+	"github.com/slipway-build/slipway/pkg/isolation/sandbox"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/registry"
 	"github.com/slipway-build/slipway/results"
@@ -24,6 +25,7 @@ import (
 
 func TestMain(m *testing.M) {
 	namespace.Init()
+	sandbox.Init()
 	m.Run()
 }
 

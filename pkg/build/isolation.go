@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace"
+	"github.com/slipway-build/slipway/pkg/isolation/sandbox"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/progress"
 )
@@ -23,22 +24,19 @@ import (
 type candidate struct {
 	name string
 	open func() (isolation.Backend, error)
-	// onlyAsked says that auto never tries it.
-	onlyAsked bool
 }
 
 // isolation gives the backend of --isolation.
 func (s *session) isolation() (*lazyBackend, error) {
 	const auto = "auto"
 	all := []candidate{
-		{namespace.Name, func() (isolation.Backend, error) { return namespace.New(s.state, namespace.Options{}) }, false},
+		{namespace.Name, func() (isolation.Backend, error) { return namespace.New(s.state, namespace.Options{}) }},
 		{inplace.Name, func() (isolation.Backend, error) {
 			return inplace.New(s.state, inplace.Options{Keep: s.needed(), Note: s.note})
-		}, false},
-		{isolation.Sandbox, func() (isolation.Backend, error) { return nil, isolation.NoSandbox() }, true},
+		}},
+		{sandbox.Name, func() (isolation.Backend, error) { return sandbox.New(context.Background(), s.state) }},
 	}
 	if s.Isolation == "" || s.Isolation == auto {
-		all = slices.DeleteFunc(all, func(c candidate) bool { return c.onlyAsked })
 		return &lazyBackend{candidates: all, why: "the first choice, and it works in this pod"}, nil
 	}
 	names := []string{auto}

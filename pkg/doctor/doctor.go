@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace"
+	"github.com/slipway-build/slipway/pkg/isolation/sandbox"
 	"github.com/slipway-build/slipway/pkg/state"
 )
 
@@ -55,19 +56,34 @@ func (r *Report) Works() bool {
 
 // Examine tries all backends with the state directory that builds would use.
 func Examine(ctx context.Context, stateDir string) (*Report, error) {
-	inNamespaces, noState, err := tryNamespace(ctx, stateDir)
-	if err != nil {
-		return nil, err
+	st, noState := state.Open(stateDir)
+	if noState == nil {
+		defer func() { _ = st.Close() }() // what could go wrong with it has gone wrong in the backends
 	}
-	inPlace, err := tryInPlace(ctx, noState)
-	if err != nil {
-		return nil, err
+	r := &Report{}
+	for _, b := range []struct {
+		name string
+		try  func() error
+	}{
+		{namespace.Name, func() error { return probeNamespace(ctx, st) }},
+		{inplace.Name, func() error { return inplace.Probe(ctx) }},
+		{sandbox.Name, func() error { return sandbox.Probe(ctx, st) }},
+	} {
+		if noState != nil && b.name != inplace.Name {
+			r.Backends = append(r.Backends, Backend{Name: b.name, Reason: noState.Error()})
+			continue
+		}
+		v, err := verdict(b.name, b.try())
+		if err != nil {
+			return nil, err
+		}
+		if v.Works && noState != nil {
+			v = Backend{Name: b.name, Reason: noState.Error()}
+		}
+		r.Backends = append(r.Backends, v)
 	}
-	sandboxed, err := verdict(isolation.Sandbox, isolation.NoSandbox())
-	if err != nil {
-		return nil, err
-	}
-	return &Report{Backends: []Backend{inNamespaces, inPlace, sandboxed}, Facts: facts(stateDir)}, nil
+	r.Facts = facts(stateDir)
+	return r, nil
 }
 
 // verdict turns the answer of a backend's probe into a line of the report.
@@ -82,28 +98,12 @@ func verdict(name string, err error) (Backend, error) {
 	return Backend{}, err
 }
 
-// tryNamespace also says what is wrong with the state directory, without which nothing works.
-func tryNamespace(ctx context.Context, stateDir string) (_ Backend, noState, err error) {
-	st, noState := state.Open(stateDir)
-	if noState != nil {
-		return Backend{Name: namespace.Name, Reason: noState.Error()}, noState, nil
-	}
-	defer func() { err = errors.Join(err, st.Close()) }()
+func probeNamespace(ctx context.Context, st *state.Dir) error {
 	dir, err := st.TempDir("doctor-")
 	if err != nil {
-		return Backend{}, nil, err
+		return err
 	}
-	b, err := verdict(namespace.Name, namespace.Probe(ctx, dir))
-	return b, nil, err
-}
-
-// tryInPlace tries what the pod allows; noState is what is wrong with the state directory, nil for nothing.
-func tryInPlace(ctx context.Context, noState error) (Backend, error) {
-	b, err := verdict(inplace.Name, inplace.Probe(ctx))
-	if b.Works && noState != nil {
-		b = Backend{Name: inplace.Name, Reason: noState.Error()}
-	}
-	return b, err
+	return namespace.Probe(ctx, dir)
 }
 
 // facts lists what is known about the pod. What can't be read says so.

@@ -8,10 +8,12 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/doctor"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace"
+	"github.com/slipway-build/slipway/pkg/isolation/sandbox"
 )
 
 func TestMain(m *testing.M) {
 	namespace.Init()
+	sandbox.Init()
 	m.Run()
 }
 

@@ -76,8 +76,8 @@ COPY --from=one --chown=1000 /made/by-root /
 COPY file /
 `
 
-// A build with RUN works with namespaces wherever those can be made, and in place in the plainest pod
-// there is; neither does anything to the container's own root filesystem.
+// A build with RUN works with namespaces wherever those can be made, in place in the plainest pod there
+// is, and in the sandbox everywhere; none does anything to the container's own root filesystem.
 func TestBuildWithRun(t *testing.T) {
 	for _, c := range []struct {
 		shape     pod.Shape
@@ -91,6 +91,13 @@ func TestBuildWithRun(t *testing.T) {
 		{pod.Default(), "inplace"},
 		{pod.Baseline(), "inplace"},
 		{pod.Baseline(), "auto"},
+		{pod.Restricted(), "sandbox"},
+		{pod.Restricted(), "auto"},
+		{pod.Baseline(), "sandbox"},
+		{pod.Default(), "sandbox"},
+		{pod.UserNS(), "sandbox"},
+		{pod.ReadonlyRoot(), "sandbox"},
+		{pod.Privileged(), "sandbox"},
 	} {
 		t.Run(c.shape.Name+" "+c.isolation, func(t *testing.T) {
 			spec, image := slipwaySpec(t, c.shape, threeStages, "--isolation="+c.isolation)

@@ -63,7 +63,11 @@ func TestDoctor(t *testing.T) {
 			spec.Volumes = c.volumes(t)
 			res := pod.Run(t, spec)
 			want := 77
-			if c.namespace == works || c.inplace == works {
+			sandbox := works // wherever there is a place for the state
+			if c.namespace == stateRO || c.namespace == stateDenied {
+				sandbox = c.namespace
+			}
+			if c.namespace == works || c.inplace == works || sandbox == works {
 				want = 0
 			}
 			if res.ExitCode != want {
@@ -83,7 +87,7 @@ func TestDoctor(t *testing.T) {
 					t.Errorf("%s works: %v, and the reason why not is %q", b.Name, b.Works, b.Reason)
 				}
 			}
-			for name, want := range map[string]string{"namespace": c.namespace, "inplace": c.inplace} {
+			for name, want := range map[string]string{"namespace": c.namespace, "inplace": c.inplace, "sandbox": sandbox} {
 				if got, listed := reasons[name]; got != want || !listed {
 					t.Errorf("%s: the reason is\n%q, want\n%q", name, got, want)
 				}

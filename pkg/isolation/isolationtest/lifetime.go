@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,18 +62,30 @@ func (s *suite) daemons(t *testing.T) {
 	}
 }
 
+// counter counts what is written, and tells when the first of it comes.
+type counter struct {
+	written atomic.Int64
+	once    sync.Once
+	came    chan struct{}
+}
+
+func newCounter() *counter { return &counter{came: make(chan struct{})} }
+
+func (w *counter) Write(p []byte) (int, error) {
+	w.written.Add(int64(len(p)))
+	w.once.Do(func() { close(w.came) })
+	return len(p), nil
+}
+
 func (s *suite) canceling(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	dir := t.TempDir()
-	p, _ := process(s.rootfs, "sh", "-c", "trap '' TERM INT; while :; do date +%N >>/cache/tick; usleep 1000; done")
-	p.Mounts = []isolation.Mount{{Type: isolation.MountCache, Target: "/cache", HostDir: dir}}
-	tick := filepath.Join(dir, "tick")
+	p, _ := process(s.rootfs, "sh", "-c", "trap '' TERM INT; while :; do date +%N; usleep 1000; done")
+	w := newCounter()
+	p.Stdout = w
 	go func() {
-		for range 10_000 {
-			if data, err := os.ReadFile(tick); err == nil && len(data) > 0 {
-				break
-			}
-			time.Sleep(time.Millisecond)
+		select {
+		case <-w.came:
+		case <-time.After(time.Minute):
 		}
 		cancel()
 	}()
@@ -82,13 +96,10 @@ func (s *suite) canceling(t *testing.T) {
 	if c != nil {
 		t.Error("a canceled process has changes")
 	}
-	before, err := os.ReadFile(tick)
-	if err != nil {
-		t.Fatal(err)
-	}
+	before := w.written.Load()
 	time.Sleep(50 * time.Millisecond)
-	if after, err := os.ReadFile(tick); err != nil || len(after) != len(before) {
-		t.Errorf("the process still runs (%v)", err)
+	if after := w.written.Load(); before == 0 || after != before {
+		t.Errorf("the process wrote %d bytes before Run returned, and %d after", before, after-before)
 	}
 }
 
@@ -106,32 +117,22 @@ func (s *suite) canceledBefore(t *testing.T) {
 	}
 }
 
-// firstWrite tells when something is written.
-type firstWrite struct {
-	once sync.Once
-	came chan struct{}
-}
-
-func (w *firstWrite) Write(p []byte) (int, error) {
-	w.once.Do(func() { close(w.came) })
-	return len(p), nil
-}
-
 func (s *suite) streaming(t *testing.T) {
-	// The process waits for a file that appears only when its output was seen.
-	dir := t.TempDir()
-	p, _ := process(s.rootfs, "sh", "-c", "echo started; while test ! -e /cache/go; do usleep 1000; done")
-	p.Mounts = []isolation.Mount{{Type: isolation.MountCache, Target: "/cache", HostDir: dir}}
-	w := &firstWrite{came: make(chan struct{})}
+	// The process waits for a line that comes only when its output was seen.
+	p, _ := process(s.rootfs, "sh", "-c", "echo started; read line")
+	w := newCounter()
 	p.Stdout = w
+	in, line := io.Pipe()
+	p.Stdin = in
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	go func() {
 		select {
 		case <-w.came:
-			_ = os.WriteFile(filepath.Join(dir, "go"), nil, 0o644)
+			_, _ = io.WriteString(line, "go\n")
 		case <-ctx.Done():
 		}
+		_ = line.Close()
 	}()
 	if _, err := s.backend.Run(ctx, p); err != nil {
 		t.Errorf("the output did not come: %v", err)
@@ -169,23 +170,34 @@ func (s *suite) brokenWriter(t *testing.T) {
 }
 
 func (s *suite) parallel(t *testing.T) {
-	// Unless the backend is serial, the processes wait for each other.
+	// Unless the backend is serial, the processes wait for each other: for a line that comes when all of
+	// them have written one.
 	const n = 4
-	dir := t.TempDir()
-	wait := fmt.Sprintf("while test $(ls /cache | wc -l) -lt %d; do usleep 1000; done", n)
-	if s.limits.Serial {
-		wait = ":"
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	var running sync.WaitGroup
+	var running, started sync.WaitGroup
+	started.Add(n)
 	for i := range n {
 		running.Go(func() {
-			p, out := process(s.rootfs, "sh", "-ec", fmt.Sprintf("echo >/cache/%d; %s; mkdir /mine; echo %d >/mine/f", i, wait, i))
-			p.Mounts = []isolation.Mount{{Type: isolation.MountCache, Target: "/cache", HostDir: dir}}
+			p, _ := process(s.rootfs, "sh", "-ec", fmt.Sprintf("echo; read line; mkdir /mine; echo %d >/mine/f", i))
+			w := newCounter()
+			in, line := io.Pipe()
+			p.Stdout, p.Stdin = w, in
+			go func() {
+				select {
+				case <-w.came:
+				case <-ctx.Done():
+				}
+				started.Done()
+				if !s.limits.Serial {
+					started.Wait()
+				}
+				_, _ = io.WriteString(line, "go\n")
+				_ = line.Close()
+			}()
 			c, err := s.backend.Run(ctx, p)
 			if err != nil {
-				t.Errorf("%d: %v\n%s", i, err, out)
+				t.Errorf("%d: %v", i, err)
 				return
 			}
 			if got := readAll(t, c.Root, "mine/f"); got != fmt.Sprintf("%d\n", i) {

@@ -23,10 +23,10 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/initproc"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/unpack"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/initproc"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/lowers"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/unpack"
 	"github.com/slipway-build/slipway/pkg/state"
-	"github.com/slipway-build/slipway/pkg/tree"
 )
 
 // Name is the value of --isolation that selects this backend.
@@ -46,19 +46,17 @@ type Options struct {
 
 // Backend implements [isolation.Backend].
 type Backend struct {
-	state    *state.Dir
 	mode     mode
 	unpacker *unpack.Unpacker
 
-	// dir holds what this build needs: l/ID, short names of lower directories;
-	// rID, the directory of one process.
+	// dir holds what this build needs: lower directories, and rID, the directory of one process.
 	dir string
 	ids atomic.Uint64
 
-	mu     sync.Mutex
-	lowers map[lowerKey]*lower
-	names  map[*tree.Tree]string // of the directory of the topmost layer
-	roots  []*os.Root            // upper directories that layers are read from
+	lowers *lowers.Store
+
+	mu    sync.Mutex
+	roots []*os.Root // upper directories that layers are read from
 }
 
 var _ isolation.Backend = (*Backend)(nil)
@@ -79,15 +77,15 @@ func New(st *state.Dir, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{state: st, dir: dir, lowers: map[lowerKey]*lower{}, names: map[*tree.Tree]string{}}
-	if err := b.setUp(o); err != nil {
+	b := &Backend{dir: dir}
+	if err := b.setUp(st, o); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return b, nil
 }
 
-func (b *Backend) setUp(o Options) error {
-	for _, name := range []string{"l", emptyLower, scratch} {
+func (b *Backend) setUp(st *state.Dir, o Options) error {
+	for _, name := range []string{emptyLower, scratch} {
 		if err := os.Mkdir(filepath.Join(b.dir, name), 0o755); err != nil {
 			return fmt.Errorf("isolation: %w", err)
 		}
@@ -102,6 +100,10 @@ func (b *Backend) setUp(o Options) error {
 	b.unpacker, err = unpack.New(unpack.Options{
 		Xattrs: b.mode.xattrs, NoDevices: b.mode.noDevices, Workers: o.Workers,
 	})
+	if err != nil {
+		return err
+	}
+	b.lowers, err = lowers.New(st, "unpacked", b.dir, form{b.unpacker, b.mode})
 	return err
 }
 

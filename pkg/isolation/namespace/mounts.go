@@ -6,7 +6,7 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/initproc"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/initproc"
 )
 
 // prepareMounts writes the instructions for the process's mounts.

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/initproc"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/initproc"
 )
 
 // Names of directories in that of the backend. Things are mounted on mount points and scratch in

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/initproc"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/initproc"
 )
 
 // Probe tries whether this backend works in this pod, with its files in an empty directory of

@@ -13,9 +13,9 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/initproc"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/initproc"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/upper"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/upper"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
 )

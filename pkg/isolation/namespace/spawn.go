@@ -6,8 +6,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-build/slipway/pkg/isolation/internal/initproc"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/initproc"
 )
 
 // spawn starts the first process of new namespaces, with those that o asks for beside the usual

@@ -17,8 +17,20 @@ import (
 )
 
 // Compare sets Same if f, which is name in the open directory dir and no directory, is just what lower
-// is. Contents are only read if everything else is the same. lower is nil if there is nothing below.
+// is. lower is nil if there is nothing below.
 func (f *File) Compare(ctx context.Context, dir int, name string, lower *tree.Node) error {
+	return f.CompareTo(ctx, lower, func() (io.ReadCloser, error) {
+		fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, err
+		}
+		return os.NewFile(uintptr(fd), name), nil
+	})
+}
+
+// CompareTo is Compare for a file whose content open opens. Contents are only read if everything
+// else is the same.
+func (f *File) CompareTo(ctx context.Context, lower *tree.Node, open func() (io.ReadCloser, error)) error {
 	if lower == nil || !SameMetadata(&f.Entry, lower.Entry()) {
 		return nil
 	}
@@ -26,11 +38,10 @@ func (f *File) Compare(ctx context.Context, dir int, name string, lower *tree.No
 		f.Same = true
 		return nil
 	}
-	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	file, err := open()
 	if err != nil {
 		return err
 	}
-	file := os.NewFile(uintptr(fd), name)
 	defer file.Close()
 	content, err := lower.Open(ctx)
 	if err != nil {

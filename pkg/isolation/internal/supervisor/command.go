@@ -154,6 +154,9 @@ func execute(c *Command) (int, error) {
 		},
 	}
 	pid, err := syscall.ForkExec(path, c.Args, attr)
+	if errors.Is(err, unix.EPERM) && attr.Sys.Ptrace {
+		pid, err = forkTraceable(path, c.Args, attr)
+	}
 	if err != nil {
 		return 0, isolation.StartError(c.Args, fmt.Errorf("exec: %q: %w", path, err))
 	}
@@ -163,6 +166,16 @@ func execute(c *Command) (int, error) {
 		}
 	}
 	return pid, nil
+}
+
+// forkTraceable is for gVisor, which unlike Linux lets no process be traced by its parent that has
+// inherited its memory from one that cannot be traced. Nothing else runs yet that could trace this one.
+func forkTraceable(path string, args []string, attr *syscall.ProcAttr) (int, error) {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0); err != nil {
+		return 0, err
+	}
+	pid, err := syscall.ForkExec(path, args, attr)
+	return pid, errors.Join(err, unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
 }
 
 // executable checks, as the command's user, that path is a file to execute.

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/unpack"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/unpack"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
 )

@@ -17,6 +17,10 @@ type Spec struct {
 	// ProbeOnly asks to set everything up and to run nothing.
 	ProbeOnly bool
 
+	// Sentry says that the kernel is gVisor's: it does without what else is asked of overlayfs, and
+	// has no mount_setattr(2).
+	Sentry bool
+
 	// FreshProc asks for a new /proc, which needs a PID namespace; without it the
 	// pod's is shown.
 	FreshProc bool
@@ -41,6 +45,7 @@ type Overlay struct {
 	Lowers      []string
 	Upper, Work string
 	Mountpoint  string
+	Flags       uintptr // of mount(2)
 }
 
 // Mount is one mount inside the root; exactly one of its sources is set.

@@ -84,15 +84,19 @@ func (s *session) mountFile(f *File) error {
 	if err := unix.Fchmodat(s.memory, name, f.Mode, 0); err != nil {
 		return err
 	}
-	m, err := cloneMount(s.memory, name, false)
+	m, err := s.showFile(s.memory, name)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(m)
-	if err := restrict(m, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC, false); err != nil {
+	if err := s.attachAt(m, f.Path); err != nil {
 		return err
 	}
-	return s.attachAt(m, f.Path)
+	at, err := s.makeReadOnly(m, f.Path) // the filesystem in memory has the other restrictions
+	if err == nil && at != m {
+		err = unix.Close(at)
+	}
+	return err
 }
 
 // mountAll mounts what the RUN asked for. Mounts become read-only only when all of them are in
@@ -114,14 +118,16 @@ func (s *session) mountAll() error {
 			return err
 		}
 		if m.ReadOnly {
-			s.frozen = append(s.frozen, fd)
+			s.frozen = append(s.frozen, frozen{fd, m.Target})
 		} else {
 			unix.Close(fd)
 		}
 	}
-	for _, fd := range s.frozen {
-		if err := restrict(fd, unix.MOUNT_ATTR_RDONLY, false); err != nil {
-			return err
+	for i := range s.frozen {
+		f := &s.frozen[i]
+		var err error
+		if f.mount, err = s.makeReadOnly(f.mount, f.target); err != nil {
+			return fmt.Errorf("%s: %w", f.target, err)
 		}
 	}
 	return nil
@@ -136,16 +142,16 @@ func (s *session) source(m *Mount) (int, error) {
 			return -1, err
 		}
 		defer unix.Close(root)
-		return selectMount(root, m.Selector)
+		return s.selectMount(root, m.Selector)
 	case m.Dir != "":
 		root, err := openDir(unix.AT_FDCWD, m.Dir)
 		if err != nil {
 			return -1, err
 		}
 		defer unix.Close(root)
-		return selectMount(root, m.Selector)
+		return s.selectMount(root, m.Selector)
 	case m.Socket != "":
-		return cloneMount(unix.AT_FDCWD, m.Socket, false)
+		return s.showFile(unix.AT_FDCWD, m.Socket)
 	case m.Tmpfs != nil:
 		var options []option
 		if m.Tmpfs.Size > 0 {
@@ -157,10 +163,13 @@ func (s *session) source(m *Mount) (int, error) {
 }
 
 // selectMount makes a detached mount of what is at selector inside root.
-func selectMount(root int, selector string) (int, error) {
+func (s *session) selectMount(root int, selector string) (int, error) {
 	fd, err := rootpath.Open(root, selector, unix.O_PATH)
 	if err != nil {
 		return -1, err
+	}
+	if s.spec.Sentry && rootpath.CheckKind(fd, true) != nil {
+		return fd, nil
 	}
 	defer unix.Close(fd)
 	return cloneMount(fd, "", false)
@@ -175,9 +184,9 @@ func (s *session) leave() error {
 	if s.stubs.None() {
 		return nil // the mounts end with the namespace
 	}
-	for _, fd := range s.frozen { // there may be mount points in them
-		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}); err != nil {
-			return fmt.Errorf("mount_setattr: %w", err)
+	for _, f := range s.frozen { // there may be mount points in them
+		if err := s.makeWritable(f.mount); err != nil {
+			return err
 		}
 	}
 	if err := s.detachAll(); err != nil {

@@ -3,9 +3,12 @@ package initproc
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
 )
 
 // Everything here mounts by descriptor (fsopen(2), open_tree(2), move_mount(2)): a path that is
@@ -68,6 +71,64 @@ func attach(mount, target int) error {
 	return nil
 }
 
+// makeReadOnly makes a mount read-only that is attached at target, and returns a descriptor of the mount.
+func (s *session) makeReadOnly(mount int, target string) (int, error) {
+	if !s.spec.Sentry {
+		return mount, restrict(mount, unix.MOUNT_ATTR_RDONLY, false)
+	}
+	at, err := rootpath.Open(s.stubs.Root, target, unix.O_PATH)
+	if err != nil {
+		return -1, err
+	}
+	return at, remount(at, unix.MS_RDONLY)
+}
+
+// makeWritable takes back makeReadOnly, whose descriptor it takes.
+func (s *session) makeWritable(mount int) error {
+	if s.spec.Sentry {
+		return remount(mount, 0)
+	}
+	if err := unix.MountSetattr(mount, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}); err != nil {
+		return fmt.Errorf("mount_setattr: %w", err)
+	}
+	return nil
+}
+
+// remount gives an attached mount these flags and no others.
+func remount(mount int, flags uintptr) error {
+	if err := unix.Mount("", descriptorPath(mount), "", unix.MS_REMOUNT|unix.MS_BIND|flags, ""); err != nil {
+		return fmt.Errorf("remount: %w", err)
+	}
+	return nil
+}
+
+// descriptorPath is a path to what a descriptor refers to.
+func descriptorPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
+
+// showFile makes what can be attached of a file that is no directory. gVisor has no detached mounts of
+// such, so there it is the file itself.
+func (s *session) showFile(dirfd int, path string) (int, error) {
+	if !s.spec.Sentry {
+		return cloneMount(dirfd, path, false)
+	}
+	fd, err := unix.Openat(dirfd, path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("opening %s: %w", path, err)
+	}
+	return fd, nil
+}
+
+// put attaches what newMount, cloneMount or showFile made over what target refers to.
+func (s *session) put(mount, target int) error {
+	if !s.spec.Sentry || rootpath.CheckKind(mount, true) == nil {
+		return attach(mount, target)
+	}
+	if err := unix.Mount(descriptorPath(mount), descriptorPath(target), "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("bind: %w", err)
+	}
+	return nil
+}
+
 // restrict adds attributes (MOUNT_ATTR_RDONLY, …) to a mount.
 func restrict(mount int, attrs uint64, recursive bool) error {
 	flags := uint(unix.AT_EMPTY_PATH)
@@ -87,9 +148,9 @@ func restrict(mount int, attrs uint64, recursive bool) error {
 // metadata-only copies, an index. "volatile" leaves out all syncing: a build that the machine does
 // not survive is lost in any case, and no upper directory outlives its build.
 func (s *session) mountOverlay(o *Overlay) (root int, err error) {
-	options := []string{
-		"lowerdir=" + strings.Join(o.Lowers, ":"), "upperdir=" + o.Upper, "workdir=" + o.Work,
-		"redirect_dir=nofollow", "metacopy=off", "index=off", "xino=off", "volatile",
+	options := []string{"lowerdir=" + strings.Join(o.Lowers, ":"), "upperdir=" + o.Upper, "workdir=" + o.Work}
+	if !s.spec.Sentry {
+		options = append(options, "redirect_dir=nofollow", "metacopy=off", "index=off", "xino=off", "volatile")
 	}
 	if strings.HasPrefix(string(s.spec.Xattrs), "user.") {
 		options = append(options, "userxattr")
@@ -100,7 +161,7 @@ func (s *session) mountOverlay(o *Overlay) (root int, err error) {
 	if len(data) >= os.Getpagesize() {
 		return -1, fmt.Errorf("overlay: %d lower directories do not fit into the options of mount(2)", len(o.Lowers))
 	}
-	if err := unix.Mount("overlay", o.Mountpoint, "overlay", 0, data); err != nil {
+	if err := unix.Mount("overlay", o.Mountpoint, "overlay", o.Flags, data); err != nil {
 		return -1, fmt.Errorf("overlay: %w", err)
 	}
 	return openDir(unix.AT_FDCWD, o.Mountpoint)
@@ -126,7 +187,7 @@ func (s *session) attachAt(mount int, target string) error {
 		return fmt.Errorf("mount point %s: %w", target, err)
 	}
 	defer unix.Close(point)
-	if err := attach(mount, point); err != nil {
+	if err := s.put(mount, point); err != nil {
 		return fmt.Errorf("at %s: %w", target, err)
 	}
 	return nil

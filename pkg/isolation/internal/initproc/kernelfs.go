@@ -135,7 +135,7 @@ func (s *session) mountDev() error {
 		return err
 	}
 	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
-		if err := bindDevice(dev, name); err != nil {
+		if err := s.showDevice(dev, name); err != nil {
 			return fmt.Errorf("/dev/%s: %w", name, err)
 		}
 	}
@@ -150,8 +150,8 @@ func (s *session) mountDev() error {
 	return s.mountInDev(dev)
 }
 
-func bindDevice(dev int, name string) error {
-	m, err := cloneMount(unix.AT_FDCWD, "/dev/"+name, false)
+func (s *session) showDevice(dev int, name string) error {
+	m, err := s.showFile(unix.AT_FDCWD, "/dev/"+name)
 	if errors.Is(err, unix.ENOENT) {
 		return nil // the pod has none
 	}
@@ -162,28 +162,23 @@ func bindDevice(dev int, name string) error {
 	if err := rootpath.MakeFile(dev, name, nil, 0o666); err != nil {
 		return err
 	}
-	return attachIn(m, dev, name)
+	return s.attachIn(m, dev, name)
 }
 
 // attachIn attaches a mount at name in the directory dir of our own making.
-func attachIn(mount, dir int, name string) error {
+func (s *session) attachIn(mount, dir int, name string) error {
 	target, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(target)
-	return attach(mount, target)
+	return s.put(mount, target)
 }
 
 // mountInDev mounts the filesystems inside /dev: pseudo-terminals, shared memory and, where the
 // kernel has them, message queues.
 func (s *session) mountInDev(dev int) error {
-	pts, err := newMount("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC,
-		option{"newinstance", ""}, option{"ptmxmode", "0666"}, option{"mode", "0620"}, option{"gid", "5"})
-	if errors.Is(err, unix.EINVAL) { // group 5 does not exist in a small user namespace
-		pts, err = newMount("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC,
-			option{"newinstance", ""}, option{"ptmxmode", "0666"}, option{"mode", "0620"})
-	}
+	pts, err := newTerminals()
 	if err != nil {
 		return err
 	}
@@ -209,10 +204,23 @@ func (s *session) mountInDev(dev int) error {
 		if err := unix.Mkdirat(dev, m.name, 0o755); err != nil {
 			return err
 		}
-		if err := attachIn(m.fd, dev, m.name); err != nil {
+		if err := s.attachIn(m.fd, dev, m.name); err != nil {
 			return fmt.Errorf("/dev/%s: %w", m.name, err)
 		}
 		unix.Close(m.fd)
 	}
 	return nil
+}
+
+// newTerminals makes a filesystem of pseudo-terminals. Group 5 does not exist in a small user
+// namespace, and gVisor's takes no options.
+func newTerminals() (fs int, err error) {
+	own := []option{{"newinstance", ""}, {"ptmxmode", "0666"}, {"mode", "0620"}}
+	for _, options := range [][]option{append(own, option{"gid", "5"}), own, nil} {
+		fs, err = newMount("devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, options...)
+		if !errors.Is(err, unix.EINVAL) {
+			break
+		}
+	}
+	return fs, err
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/unpack"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/unpack"
 	"github.com/slipway-build/slipway/pkg/layer"
 )
 

@@ -11,10 +11,13 @@ import (
 
 // Main does nothing unless the process was started under [Name]; then it never returns.
 func Main() {
-	supervisor.Main(Name, func(spec *Spec, r *supervisor.Reaper) (supervisor.Report, error) {
-		s := &session{spec: spec, reaper: r}
-		return s.serve()
-	})
+	supervisor.Main(Name, Serve)
+}
+
+// Serve does what spec says. The calling process must be the first one of new namespaces.
+func Serve(spec *Spec, r *supervisor.Reaper) (supervisor.Report, error) {
+	s := &session{spec: spec, reaper: r}
+	return s.serve()
 }
 
 // session is one served Spec.
@@ -22,9 +25,15 @@ type session struct {
 	spec   *Spec
 	reaper *supervisor.Reaper
 	stubs  rootpath.Stubs
-	frozen []int // mounts that are read-only
-	memory int   // a filesystem in memory for files that are provided
-	files  int   // how many of them there are
+	frozen []frozen
+	memory int // a filesystem in memory for files that are provided
+	files  int // how many of them there are
+}
+
+// frozen is a mount that is read-only, or will be.
+type frozen struct {
+	mount  int
+	target string
 }
 
 func (s *session) serve() (supervisor.Report, error) {

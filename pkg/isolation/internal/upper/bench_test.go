@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace/internal/upper"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/upper"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
 

@@ -1,0 +1,176 @@
+// Package changes brings the upper directories of overlay mounts from inside the sandbox's kernel to the
+// builder: what is in them as it is, in one stream. What of it is a change the builder tells, which has
+// the tree below.
+package changes
+
+import (
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/pkg/isolation/internal/difference"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
+	"github.com/slipway-build/slipway/pkg/layer"
+)
+
+// chunk is how many bytes of a content are sent at a time.
+const chunk = 256 << 10
+
+// object is one file of an upper directory. Parents come before what is in them.
+type object struct {
+	File   difference.File
+	Socket bool
+	// Began is when the command was started, in nanoseconds. Only of the root.
+	Began int64
+	// Accessed is the time of the last access, in nanoseconds.
+	Accessed int64
+	// Content says that chunks follow, until File.Size bytes are there. Of a file with several names
+	// only the first has them.
+	Content bool
+	// Last says that there is no further object, and this is none.
+	Last bool
+}
+
+// start comes before the objects of a directory.
+type start struct {
+	// Upper is its number.
+	Upper int
+	// End says that there is no further directory, and this is none.
+	End bool
+}
+
+// Sender writes upper directories, in the order in which Receiver reads them.
+type Sender struct {
+	out *gob.Encoder
+	buf []byte
+}
+
+// NewSender returns a Sender that writes to w.
+func NewSender(w io.Writer) *Sender { return &Sender{out: gob.NewEncoder(w), buf: make([]byte, chunk)} }
+
+// Send writes one directory, in which nothing changes any more. began is when the command was started.
+// n is the number by which the Receiver tells the directory.
+func (s *Sender) Send(n int, root *os.Root, began time.Time) error {
+	if err := s.out.Encode(start{Upper: n}); err != nil {
+		return err
+	}
+	dir, err := root.OpenFile(".", os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	w := walk{Sender: s, began: began.UnixNano(), sent: map[difference.Inode]bool{}}
+	if err := w.object(int(dir.Fd()), "", ""); err != nil {
+		return err
+	}
+	return s.out.Encode(object{Last: true})
+}
+
+// End says that all is sent.
+func (s *Sender) End() error { return s.out.Encode(start{End: true}) }
+
+// walk is one directory on its way.
+type walk struct {
+	*Sender
+	began int64
+	sent  map[difference.Inode]bool // files with several names whose content was sent
+}
+
+// object sends name in the open directory dir, "" for that itself, and everything below it.
+func (w *walk) object(dir int, name, path string) error {
+	var st unix.Statx_t
+	if err := unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &st); err != nil {
+		return fmt.Errorf("/%s: %w", path, err)
+	}
+	if uint32(st.Mode)&unix.S_IFMT == unix.S_IFSOCK {
+		o := object{Socket: true}
+		o.File.Path = path
+		return w.out.Encode(o)
+	}
+	if uint32(st.Mode)&unix.S_IFMT == unix.S_IFCHR && st.Rdev_major == 0 && st.Rdev_minor == 0 {
+		var o object
+		o.File.Path, o.File.Type = path, layer.Whiteout
+		return w.out.Encode(o)
+	}
+	f, err := describe(dir, name, path, &st)
+	if err != nil {
+		return fmt.Errorf("/%s: %w", path, err)
+	}
+	o := object{File: f, Began: w.began, Accessed: st.Atime.Sec*1e9 + int64(st.Atime.Nsec), Content: f.Type == layer.Regular && f.Size > 0 && !w.sent[f.Inode]}
+	if err := w.out.Encode(o); err != nil {
+		return err
+	}
+	if o.Content {
+		w.sent[f.Inode] = true
+		if err := w.content(dir, name, f.Size); err != nil {
+			return fmt.Errorf("/%s: %w", path, err)
+		}
+	}
+	if f.Type == layer.Directory {
+		return w.children(dir, name, path)
+	}
+	return nil
+}
+
+func describe(dir int, name, path string, st *unix.Statx_t) (difference.File, error) {
+	opaque := overlay.Trusted.Opaque()
+	f, err := difference.Describe(dir, name, path, st, func(attribute string) bool {
+		return attribute == opaque || xattr.Portable(attribute)
+	})
+	f.Opaque = f.Xattrs[opaque] == "y"
+	delete(f.Xattrs, opaque)
+	if len(f.Xattrs) == 0 {
+		f.Xattrs = nil
+	}
+	return f, err
+}
+
+func (w *walk) content(dir int, name string, size int64) error {
+	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	for left := size; left > 0; {
+		n, err := f.Read(w.buf[:min(left, chunk)])
+		if n > 0 {
+			left -= int64(n)
+			if err := w.out.Encode(w.buf[:n]); err != nil {
+				return err
+			}
+		}
+		if err != nil && !(errors.Is(err, io.EOF) && left == 0) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walk) children(dir int, name, path string) error {
+	fd := dir
+	if name != "" {
+		var err error
+		if fd, err = unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err != nil {
+			return fmt.Errorf("/%s: %w", path, err)
+		}
+		defer unix.Close(fd)
+		path += "/"
+	}
+	names, err := difference.Names(fd)
+	if err != nil {
+		return fmt.Errorf("/%s: %w", path, err)
+	}
+	for _, name := range names {
+		if err := w.object(fd, name, path+name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
