@@ -105,13 +105,11 @@ func TestApplyThenRead(t *testing.T) {
 		if os.Geteuid() != 0 {
 			t.Skip("this is one already")
 		}
-		dir, err := os.MkdirTemp("", "hostdir-") // unlike t.TempDir, others may reach it
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = os.RemoveAll(dir) })
-		if err := os.Chmod(dir, 0o777); err != nil {
-			t.Fatal(err)
+		dir := t.TempDir()
+		for d, mode := range map[string]os.FileMode{filepath.Dir(dir): 0o755, dir: 0o777} { // others have to reach it
+			if err := os.Chmod(d, mode); err != nil {
+				t.Fatal(err)
+			}
 		}
 		exe := filepath.Join(dir, "test")
 		self, err := os.ReadFile("/proc/self/exe")
