@@ -24,7 +24,7 @@ import (
 	"gvisor.dev/gvisor/pkg/fd"
 	"gvisor.dev/gvisor/pkg/log"
 	"gvisor.dev/gvisor/pkg/metric"
-	_ "gvisor.dev/gvisor/pkg/sentry/platform/platforms" // registers systrap
+	_ "gvisor.dev/gvisor/pkg/sentry/platform/systrap" // registers itself
 	"gvisor.dev/gvisor/pkg/timing"
 	"gvisor.dev/gvisor/pkg/urpc"
 	"gvisor.dev/gvisor/runsc/boot"
