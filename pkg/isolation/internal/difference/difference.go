@@ -12,8 +12,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
 	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/tree"
 )
 
 // File is a candidate for the layer.
@@ -65,6 +67,48 @@ func Describe(dir int, name, path string, st *unix.Statx_t, wanted func(attribut
 	return f, err
 }
 
+// DescribeUpper is Describe for what lies in the upper directory of an overlay mount, whose mark makes a
+// directory opaque. Attributes that belong into no layer are left out.
+func DescribeUpper(dir int, name, path string, st *unix.Statx_t, marks overlay.Xattrs) (File, error) {
+	opaque := marks.Opaque()
+	f, err := Describe(dir, name, path, st, func(attribute string) bool {
+		return attribute == opaque || xattr.Portable(attribute)
+	})
+	f.Opaque = f.Xattrs[opaque] == "y"
+	delete(f.Xattrs, opaque)
+	if len(f.Xattrs) == 0 {
+		f.Xattrs = nil
+	}
+	return f, err
+}
+
+// Whiteout is the candidate that removes what the tree below has at a path.
+func Whiteout(path string) File {
+	return File{DirFile: layer.DirFile{Entry: layer.Entry{Path: path, Type: layer.Whiteout}}}
+}
+
+// Root settles what f, the root of an upper directory, changes of that of the tree below: never its time,
+// which changes with everything, and image tools do not record it.
+func (f *File) Root(below *tree.Node) {
+	f.ModTime, f.Opaque = below.Entry().ModTime, false
+	f.Same = SameMetadata(&f.Entry, below.Entry())
+}
+
+// Directory settles what f, a directory in an upper one, changes of lower, which the tree below has there,
+// nil for nothing. It returns what of that shows through.
+func (f *File) Directory(lower *tree.Node) (visible *tree.Node) {
+	if lower == nil || !lower.IsDir() {
+		f.Opaque = false // there is nothing to hide
+		return nil
+	}
+	if !f.Opaque {
+		visible = lower
+	}
+	f.Opaque = f.Opaque && lower.NumChildren() > 0
+	f.Same = !f.Opaque && SameMetadata(&f.Entry, lower.Entry())
+	return visible
+}
+
 func readlink(dir int, name string) (string, error) {
 	buf := make([]byte, unix.PathMax)
 	n, err := unix.Readlinkat(dir, name, buf)
@@ -85,6 +129,30 @@ func Names(fd int) ([]string, error) {
 		}
 		_, _, names = unix.ParseDirent(buf[:n], -1, names)
 	}
+}
+
+// Children calls do for everything in a directory, which is name in the open directory dir, or dir itself if
+// name is "". path is its place in the layer, as those that do gets are of what is in it.
+func Children(dir int, name, path string, do func(dir int, name, path string) error) error {
+	fd := dir
+	if name != "" {
+		var err error
+		if fd, err = unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err != nil {
+			return fmt.Errorf("/%s: %w", path, err)
+		}
+		defer unix.Close(fd)
+		path += "/"
+	}
+	names, err := Names(fd)
+	if err != nil {
+		return fmt.Errorf("/%s: %w", path, err)
+	}
+	for _, name := range names {
+		if err := do(fd, name, path+name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Entries makes entries of a layer of the candidates, in tree order: hard links are told from files,

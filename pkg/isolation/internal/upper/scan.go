@@ -15,7 +15,6 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation/internal/difference"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
-	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
@@ -67,13 +66,11 @@ func (s *scanner) root(fd int, below *tree.Node) error {
 	if err := stat(fd, "", &st); err != nil {
 		return err
 	}
-	f, err := s.describe(fd, "", "", &st)
+	f, err := difference.DescribeUpper(fd, "", "", &st, s.Xattrs)
 	if err != nil {
 		return err
 	}
-	f.ModTime = below.Entry().ModTime
-	f.Opaque = false
-	f.Same = difference.SameMetadata(&f.Entry, below.Entry())
+	f.Root(below)
 	s.add(f)
 	return s.directory(fd, "", below)
 }
@@ -123,11 +120,11 @@ func (s *scanner) object(dir int, name, p string, lower *tree.Node) error {
 	}
 	if kind == unix.S_IFCHR && st.Rdev_major == 0 && st.Rdev_minor == 0 {
 		if lower != nil {
-			s.add(difference.File{DirFile: layer.DirFile{Entry: layer.Entry{Path: p, Type: layer.Whiteout}}})
+			s.add(difference.Whiteout(p))
 		}
 		return nil
 	}
-	f, err := s.describe(dir, name, p, &st)
+	f, err := difference.DescribeUpper(dir, name, p, &st, s.Xattrs)
 	if err != nil {
 		return err
 	}
@@ -138,16 +135,7 @@ func (s *scanner) object(dir int, name, p string, lower *tree.Node) error {
 		s.add(f)
 		return nil
 	}
-	var visible *tree.Node // what of the lower directory shows through
-	if lower != nil && lower.IsDir() {
-		if !f.Opaque {
-			visible = lower
-		}
-		f.Opaque = f.Opaque && lower.NumChildren() > 0
-		f.Same = !f.Opaque && difference.SameMetadata(&f.Entry, lower.Entry())
-	} else {
-		f.Opaque = false // there is nothing to hide
-	}
+	visible := f.Directory(lower)
 	s.add(f)
 	return s.descend(dir, name, p, visible)
 }
@@ -172,21 +160,6 @@ func (s *scanner) add(f difference.File) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.found = append(s.found, f)
-}
-
-// describe makes the candidate for an object from its status and attributes, among them that which
-// makes a directory opaque.
-func (s *scanner) describe(dir int, name, p string, st *unix.Statx_t) (difference.File, error) {
-	opaque := s.Xattrs.Opaque()
-	f, err := difference.Describe(dir, name, p, st, func(attribute string) bool {
-		return attribute == opaque || xattr.Portable(attribute)
-	})
-	f.Opaque = f.Xattrs[opaque] == "y"
-	delete(f.Xattrs, opaque)
-	if len(f.Xattrs) == 0 {
-		f.Xattrs = nil
-	}
-	return f, err
 }
 
 // compare finds out whether f, which is name in the open directory dir, is what the lower layers

@@ -74,8 +74,8 @@ func unexpected(err error) error {
 	return err
 }
 
-// Receive reads one directory as the layer that it is over the tree below: see package upper of the
-// namespace backend, which tells the same of a directory. Contents are kept in spool, an empty file that
+// Receive reads one directory as the layer that it is over the tree below, as package upper does it of one
+// of this kernel. Contents are kept in spool, an empty file that
 // has to stay open as long as the layer is read.
 func (r *Receiver) Receive(ctx context.Context, below *tree.View, spool *os.File) (layer.Layer, error) {
 	u := &upper{
@@ -146,7 +146,7 @@ func (u *upper) add(o *object, below *tree.View) error {
 	case o.Socket, f.Type == layer.Whiteout:
 		// No layer holds sockets; over something they hide it.
 		if lower != nil {
-			u.found = append(u.found, difference.File{DirFile: layer.DirFile{Entry: layer.Entry{Path: f.Path, Type: layer.Whiteout}}})
+			u.found = append(u.found, difference.Whiteout(f.Path))
 		}
 		return nil
 	case f.Type == layer.Directory:
@@ -170,24 +170,13 @@ func (u *upper) root(o *object, below *tree.Node) error {
 	}
 	u.began = o.Began
 	u.dirs[""] = &dir{below: below, modified: f.ModTime.UnixNano()}
-	f.ModTime, f.Opaque = below.Entry().ModTime, false
-	f.Same = difference.SameMetadata(&f.Entry, below.Entry())
+	f.Root(below)
 	u.found = append(u.found, *f)
 	return nil
 }
 
 func (u *upper) directory(f *difference.File, lower *tree.Node) {
-	var visible *tree.Node
-	if lower != nil && lower.IsDir() {
-		if !f.Opaque {
-			visible = lower
-		}
-		f.Opaque = f.Opaque && lower.NumChildren() > 0
-		f.Same = !f.Opaque && difference.SameMetadata(&f.Entry, lower.Entry())
-	} else {
-		f.Opaque = false // there is nothing to hide
-	}
-	u.dirs[f.Path] = &dir{below: visible, modified: f.ModTime.UnixNano()}
+	u.dirs[f.Path] = &dir{below: f.Directory(lower), modified: f.ModTime.UnixNano()}
 	u.found = append(u.found, *f)
 }
 

@@ -15,7 +15,6 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/isolation/internal/difference"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
-	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
 	"github.com/slipway-build/slipway/pkg/layer"
 )
 
@@ -98,7 +97,7 @@ func (w *walk) object(dir int, name, path string) error {
 		o.File.Path, o.File.Type = path, layer.Whiteout
 		return w.out.Encode(o)
 	}
-	f, err := describe(dir, name, path, &st)
+	f, err := difference.DescribeUpper(dir, name, path, &st, overlay.Trusted)
 	if err != nil {
 		return fmt.Errorf("/%s: %w", path, err)
 	}
@@ -113,22 +112,9 @@ func (w *walk) object(dir int, name, path string) error {
 		}
 	}
 	if f.Type == layer.Directory {
-		return w.children(dir, name, path)
+		return difference.Children(dir, name, path, w.object)
 	}
 	return nil
-}
-
-func describe(dir int, name, path string, st *unix.Statx_t) (difference.File, error) {
-	opaque := overlay.Trusted.Opaque()
-	f, err := difference.Describe(dir, name, path, st, func(attribute string) bool {
-		return attribute == opaque || xattr.Portable(attribute)
-	})
-	f.Opaque = f.Xattrs[opaque] == "y"
-	delete(f.Xattrs, opaque)
-	if len(f.Xattrs) == 0 {
-		f.Xattrs = nil
-	}
-	return f, err
 }
 
 func (w *walk) content(dir int, name string, size int64) error {
@@ -147,28 +133,6 @@ func (w *walk) content(dir int, name string, size int64) error {
 			}
 		}
 		if err != nil && !(errors.Is(err, io.EOF) && left == 0) {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w *walk) children(dir int, name, path string) error {
-	fd := dir
-	if name != "" {
-		var err error
-		if fd, err = unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err != nil {
-			return fmt.Errorf("/%s: %w", path, err)
-		}
-		defer unix.Close(fd)
-		path += "/"
-	}
-	names, err := difference.Names(fd)
-	if err != nil {
-		return fmt.Errorf("/%s: %w", path, err)
-	}
-	for _, name := range names {
-		if err := w.object(fd, name, path+name); err != nil {
 			return err
 		}
 	}

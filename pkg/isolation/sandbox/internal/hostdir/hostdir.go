@@ -78,24 +78,7 @@ func (r *reader) object(dir int, name, path string) error {
 	if f.Type != layer.Directory {
 		return nil
 	}
-	fd := dir
-	if name != "" {
-		if fd, err = unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err != nil {
-			return fmt.Errorf("/%s: %w", path, err)
-		}
-		defer unix.Close(fd)
-		path += "/"
-	}
-	names, err := difference.Names(fd)
-	if err != nil {
-		return fmt.Errorf("/%s: %w", path, err)
-	}
-	for _, name := range names {
-		if err := r.object(fd, name, path+name); err != nil {
-			return err
-		}
-	}
-	return nil
+	return difference.Children(dir, name, path, r.object)
 }
 
 // own sets owner and mode.
