@@ -15,11 +15,11 @@ import (
 	"github.com/slipway-build/slipway/pkg/registry"
 )
 
-// connections counts those that were opened to a server, and the protocols that were spoken.
+// connections counts those that were opened to a server, the requests, and the protocols that were spoken.
 type connections struct {
-	mu     sync.Mutex
-	opened int
-	protos map[string]bool
+	mu               sync.Mutex
+	opened, requests int
+	protos           map[string]bool
 }
 
 // serveCounted starts a registry, by TLS with HTTP/2 or by plain HTTP.
@@ -30,6 +30,7 @@ func serveCounted(t *testing.T, withTLS bool) (*server, *connections) {
 		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			c.mu.Lock()
 			c.protos[r.Proto] = true
+			c.requests++
 			c.mu.Unlock()
 			h.ServeHTTP(w, r)
 		}))
@@ -52,17 +53,18 @@ func serveCounted(t *testing.T, withTLS bool) (*server, *connections) {
 	return s, c
 }
 
-// A build's requests to a registry share their connections: with HTTP/2 one, else about as many as there are requests at a time.
+// A build's requests to a registry share their connections: with HTTP/2 one, else about as many as there are requests at a
+// time. On a busy machine, a few more are opened by requests that wait for one and then get another's.
 func TestConnectionsAreReused(t *testing.T) {
 	for name, test := range map[string]struct {
 		tls   bool
 		debug string
 		proto string
-		most  int
+		each  int // requests for a connection, at least
 	}{
-		"HTTP/2":            {true, "", "HTTP/2.0", 3},
-		"HTTP/2 turned off": {true, "http2client=0", "HTTP/1.1", 20},
-		"HTTP/1.1 in plain": {false, "", "HTTP/1.1", 20},
+		"HTTP/2":            {true, "", "HTTP/2.0", 50},
+		"HTTP/2 turned off": {true, "http2client=0", "HTTP/1.1", 5},
+		"HTTP/1.1 in plain": {false, "", "HTTP/1.1", 5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if test.debug != "" {
@@ -107,8 +109,8 @@ func TestConnectionsAreReused(t *testing.T) {
 			}
 			counted.mu.Lock()
 			defer counted.mu.Unlock()
-			if counted.opened > test.most || !counted.protos[test.proto] || len(counted.protos) != 1 {
-				t.Errorf("%d connections, at most %d are wanted; protocols %v", counted.opened, test.most, counted.protos)
+			if counted.opened*test.each > counted.requests || !counted.protos[test.proto] || len(counted.protos) != 1 {
+				t.Errorf("%d connections for %d requests, one for at least %d is wanted; protocols %v", counted.opened, counted.requests, test.each, counted.protos)
 			}
 		})
 	}

@@ -37,28 +37,37 @@ func backends() []backend {
 }
 
 // smallDisk makes the disk small that a RUN of the backend writes to.
-func smallDisk(b backend, s *pod.Spec) {
-	if b.name == "inplace" {
-		// Room for the program, which is moved aside, too.
-		s.RootSize = 96 << 20
+func smallDisk(t *testing.T, b backend, s *pod.Spec) {
+	t.Helper()
+	if b.name != "inplace" {
+		smallState(t, b, s)
 		return
 	}
-	smallState(b, s)
+	// Room for the program, which is moved aside, too.
+	program, err := pod.Binary(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.RootSize = info.Size() + 16<<20
 }
 
 // smallState makes the state directory small.
-func smallState(_ backend, s *pod.Spec) {
+func smallState(_ *testing.T, _ backend, s *pod.Spec) {
 	state := slices.IndexFunc(s.Volumes, func(v pod.Volume) bool { return v.Path == "/slipway-state" })
 	s.Volumes[state] = pod.Volume{Path: "/slipway-state", Memory: 16 << 20}
 }
 
-func smallMemory(_ backend, s *pod.Spec) { s.Memory = 128 << 20 }
+func smallMemory(_ *testing.T, _ backend, s *pod.Spec) { s.Memory = 128 << 20 }
 
 // harm is a build whose RUN does its worst.
 type harm struct {
 	name, dockerfile string
 	only             string // the backend, "" for all
-	spec             func(backend, *pod.Spec)
+	spec             func(*testing.T, backend, *pod.Spec)
 
 	code    int
 	oom     bool
@@ -157,7 +166,7 @@ func TestHarm(t *testing.T) {
 				t.Parallel()
 				spec, image := slipwaySpec(t, b.shape, h.dockerfile, "--isolation="+b.name)
 				if h.spec != nil {
-					h.spec(b, &spec)
+					h.spec(t, b, &spec)
 				}
 				h.check(t, pod.Run(t, spec), image)
 			})
