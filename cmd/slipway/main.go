@@ -13,17 +13,9 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
-
-	"github.com/slipway-build/slipway/pkg/isolation/inplace"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace"
-	"github.com/slipway-build/slipway/pkg/isolation/sandbox"
 )
 
 func main() {
-	// Each becomes the parent of a RUN if that is what we were started for.
-	namespace.Init()
-	sandbox.Init()
-	inplace.Init()
 	os.Exit(run(os.Args, os.Stdin, os.Stdout, os.Stderr))
 }
 

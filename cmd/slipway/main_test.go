@@ -16,18 +16,10 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/build"
 	"github.com/slipway-build/slipway/pkg/isolation"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace"
-	"github.com/slipway-build/slipway/pkg/isolation/sandbox"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/registry"
 	"github.com/slipway-build/slipway/results"
 )
-
-func TestMain(m *testing.M) {
-	namespace.Init()
-	sandbox.Init()
-	m.Run()
-}
 
 func TestNormalizeArgs(t *testing.T) {
 	app := newApp(nil, nil, nil)

@@ -7,15 +7,7 @@ import (
 	"testing"
 
 	"github.com/slipway-build/slipway/pkg/doctor"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace"
-	"github.com/slipway-build/slipway/pkg/isolation/sandbox"
 )
-
-func TestMain(m *testing.M) {
-	namespace.Init()
-	sandbox.Init()
-	m.Run()
-}
 
 func TestExamine(t *testing.T) {
 	dir := t.TempDir()

@@ -27,7 +27,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
-	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/child"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/swap"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
@@ -43,10 +42,6 @@ const Marker = "/etc/slipway-image"
 
 // StoreName is the directory of the root in which trees are kept.
 const StoreName = ".slipway"
-
-// Init must be the first call of main, and of TestMain. In the builder it returns at once; in
-// the process that the backend starts it does that process's work and does not return.
-func Init() { child.Main() }
 
 // Options of a Backend; the zero value is the usual choice.
 type Options struct {

@@ -27,7 +27,6 @@ const inPod = "pod"
 const volume = "/dev/volume"
 
 func TestMain(m *testing.M) {
-	inplace.Init()
 	if dir := os.Getenv(throwaway); dir != "" && dir != inPod {
 		if err := enterThrowaway(dir); err != nil {
 			fmt.Fprintln(os.Stderr, "making the throwaway root:", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/scan"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/swap"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/launch"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 	"github.com/slipway-build/slipway/pkg/layer"
@@ -244,11 +245,8 @@ func (r *run) occupy(ctx context.Context) (err error) {
 		Command: supervisor.Command{
 			Args: p.Args, Env: p.Env,
 			UID: p.User.UID, GID: p.User.GID, Groups: p.User.Groups,
-			Capabilities: r.backend.caps, Rlimits: r.limits,
+			Capabilities: uint64(r.capabilities()), Rlimits: r.limits,
 		},
-	}
-	if !p.Insecure {
-		spec.Command.Capabilities &= isolation.DefaultCapabilities()
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx) // started, it could be faster than its end
@@ -259,7 +257,7 @@ func (r *run) occupy(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, group.Remove()) }()
 	kills := host.OOMKills()
-	report, err := supervisor.Spawn(ctx, spec, &supervisor.Options{
+	report, err := launch.Run(ctx, spec, &launch.Options{
 		Name: child.Name, Dir: "/",
 		// So that nobody takes the root while processes of a builder that was killed are still
 		// in it.
@@ -273,7 +271,15 @@ func (r *run) occupy(ctx context.Context) (err error) {
 	if err := r.noteHostname(); err != nil {
 		return err
 	}
-	return report.Err(p.Args, host.OOMKills() > kills || group.OOMKills() > 0)
+	return host.Outcome(report, p.Args, host.OOMKills() > kills || group.OOMKills() > 0)
+}
+
+// capabilities is the bounding set of the process.
+func (r *run) capabilities() isolation.Capabilities {
+	if r.process.Insecure {
+		return r.backend.caps
+	}
+	return r.backend.caps & isolation.DefaultCapabilities()
 }
 
 // makeCwd makes the working directory, which becomes part of the layer.

@@ -6,8 +6,8 @@
 // namespace is made; without it, one with an identity map, in which the process is allowed
 // to mount. See [Probe] for what stands in the way in a given pod. Linux 5.12 or later.
 //
-// The builder's own binary is executed again as the first process of the namespaces, so
-// main must call [Init] before anything else.
+// The builder's own binary is executed again as the first process of the namespaces: a program that
+// imports this package is that process when it is started under its name (see package initproc).
 package namespace
 
 import (
@@ -23,7 +23,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
-	"github.com/slipway-build/slipway/pkg/isolation/internal/initproc"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/lowers"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/unpack"
 	"github.com/slipway-build/slipway/pkg/state"
@@ -31,11 +30,6 @@ import (
 
 // Name is the value of --isolation that selects this backend.
 const Name = "namespace"
-
-// Init must be the first call of main, and of TestMain. In the builder it returns at once; in
-// the process that the backend starts in new namespaces it does that process's work and does
-// not return.
-func Init() { initproc.Main() }
 
 // Options of a Backend; the zero value is the usual choice.
 type Options struct {
@@ -67,9 +61,6 @@ var _ isolation.Backend = (*Backend)(nil)
 // The calling process can from then on not be traced by other processes of the same user, so
 // that no RUN reads its memory, environment or open files.
 func New(st *state.Dir, o Options) (*Backend, error) {
-	if len(os.Args) > 0 && os.Args[0] == initproc.Name {
-		return nil, errors.New("isolation: namespace.Init must be called first in main")
-	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("isolation: protecting this process: %w", err)
 	}

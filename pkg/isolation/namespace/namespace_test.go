@@ -16,11 +16,6 @@ import (
 	"github.com/slipway-build/slipway/pkg/state"
 )
 
-func TestMain(m *testing.M) {
-	namespace.Init()
-	m.Run()
-}
-
 // newState opens a state directory for one test.
 func newState(tb testing.TB) *state.Dir {
 	tb.Helper()

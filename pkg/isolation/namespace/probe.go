@@ -12,6 +12,7 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/initproc"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/launch"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 )
@@ -75,7 +76,7 @@ func tryMode(ctx context.Context, m mode, dir string) (*supervisor.Report, error
 	}
 	o.Lowers = []string{emptyLower}
 	spec.Root = *o
-	return spawn(ctx, m, &spec, &supervisor.Options{Dir: dir})
+	return spawn(ctx, m, &spec, &launch.Options{Dir: dir})
 }
 
 // explain says in words what failed and what the pod would have to allow.

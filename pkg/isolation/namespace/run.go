@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/initproc"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/launch"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/upper"
 	"github.com/slipway-build/slipway/pkg/layer"
@@ -91,14 +92,14 @@ func (r *run) execute(ctx context.Context, flags uintptr) (err error) {
 	}
 	defer func() { err = errors.Join(err, group.Remove()) }()
 	kills := host.OOMKills()
-	report, err := spawn(ctx, r.backend.mode, &r.spec, &supervisor.Options{
+	report, err := spawn(ctx, r.backend.mode, &r.spec, &launch.Options{
 		Dir: r.backend.dir, Attr: syscall.SysProcAttr{Cloneflags: flags}, Started: group.Add,
 		Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr,
 	})
 	if err != nil {
 		return group.Explain(p.Args, err)
 	}
-	return report.Err(p.Args, host.OOMKills() > kills || group.OOMKills() > 0)
+	return host.Outcome(report, p.Args, host.OOMKills() > kills || group.OOMKills() > 0)
 }
 
 // prepare unpacks what is needed and writes the instructions.
@@ -134,7 +135,7 @@ func (r *run) prepare(ctx context.Context, limits []supervisor.Rlimit) error {
 	s.Command = supervisor.Command{
 		Args: p.Args, Env: p.Env,
 		UID: p.User.UID, GID: p.User.GID, Groups: p.User.Groups,
-		Capabilities: r.capabilities(), Rlimits: limits,
+		Capabilities: uint64(r.capabilities()), Rlimits: limits,
 	}
 	if err := r.files(); err != nil {
 		return err

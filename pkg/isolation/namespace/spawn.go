@@ -7,12 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation/internal/initproc"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/launch"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 )
 
 // spawn starts the first process of new namespaces, with those that o asks for beside the usual
 // ones, lets it do what spec says and returns its report.
-func spawn(ctx context.Context, m mode, spec *initproc.Spec, o *supervisor.Options) (*supervisor.Report, error) {
+func spawn(ctx context.Context, m mode, spec *initproc.Spec, o *launch.Options) (*supervisor.Report, error) {
 	o.Name = initproc.Name
 	o.Attr.Cloneflags |= unix.CLONE_NEWNS | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
 	if m.freshProc {
@@ -23,8 +24,8 @@ func spawn(ctx context.Context, m mode, spec *initproc.Spec, o *supervisor.Optio
 		o.Attr.UidMappings, o.Attr.GidMappings = m.uids, m.gids
 		o.Attr.GidMappingsEnableSetgroups = true
 	}
-	report, err := supervisor.Spawn(ctx, spec, o)
-	var start *supervisor.StartError
+	report, err := launch.Run(ctx, spec, o)
+	var start *launch.StartError
 	if errors.As(err, &start) {
 		return nil, &namespaceError{start.Err}
 	}

@@ -5,7 +5,7 @@
 //
 // Each RUN has a kernel of its own: the builder's own binary, executed again (package sentry), which
 // reads layers from EROFS images and executes the binary once more as its first process (package
-// guest). So main must call [Init] before anything else.
+// guest). A program that imports this package is one of them when it is started under its name.
 package sandbox
 
 import (
@@ -23,20 +23,12 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/lowers"
 	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/erofs"
-	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/guest"
 	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/sentry"
 	"github.com/slipway-build/slipway/pkg/state"
 )
 
 // Name is the value of --isolation that selects this backend.
 const Name = "sandbox"
-
-// Init must be the first call of main, and of TestMain. In the builder it returns at once; in
-// the processes that the backend starts it does their work and does not return.
-func Init() {
-	sentry.Main()
-	guest.Main()
-}
 
 // Backend implements [isolation.Backend].
 type Backend struct {
@@ -47,6 +39,9 @@ type Backend struct {
 	lowers *lowers.Store
 	ids    atomic.Uint64
 
+	// online and offline give the filters of kernels with a network and without.
+	online, offline func() (sentry.Filter, error)
+
 	mu     sync.Mutex
 	spools []*os.File // which layers are read from
 }
@@ -54,13 +49,14 @@ type Backend struct {
 var _ isolation.Backend = (*Backend)(nil)
 
 // New returns a backend that keeps images of layers in st. The error matches
-// *isolation.UnsupportedError if it cannot work in this pod.
+// *isolation.UnsupportedError if this program cannot be a kernel. Whether one works in this pod shows when
+// the first is started: see [Probe].
 //
 // The calling process can from then on not be traced by other processes of the same user: a process
 // that would break out of its kernel finds neither memory nor environment of the builder.
 func New(ctx context.Context, st *state.Dir) (*Backend, error) {
-	if len(os.Args) > 0 && (os.Args[0] == sentry.Name || os.Args[0] == guest.Name) {
-		return nil, errors.New("isolation: sandbox.Init must be called first in main")
+	if err := checkBinary(); err != nil {
+		return nil, err
 	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("isolation: protecting this process: %w", err)
@@ -70,6 +66,8 @@ func New(ctx context.Context, st *state.Dir) (*Backend, error) {
 		return nil, err
 	}
 	b := &Backend{dir: dir, state: st, root: filepath.Join(dir, "root")}
+	b.online = sync.OnceValues(func() (sentry.Filter, error) { return sentry.Compile(true) })
+	b.offline = sync.OnceValues(func() (sentry.Filter, error) { return sentry.Compile(false) })
 	if err := b.setUp(ctx); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -80,10 +78,15 @@ func (b *Backend) setUp(ctx context.Context) (err error) {
 	if b.lowers, err = lowers.New(b.state, "images", b.dir, form{}); err != nil {
 		return err
 	}
-	if err := writeRoot(ctx, b.root); err != nil {
-		return err
+	return writeRoot(ctx, b.root)
+}
+
+// filter gives the filter of kernels, compiled for the first of them.
+func (b *Backend) filter(network bool) (sentry.Filter, error) {
+	if network {
+		return b.online()
 	}
-	return b.probe(ctx)
+	return b.offline()
 }
 
 // writeRoot writes the image of the kernels' root filesystem, which has nothing but mount points.

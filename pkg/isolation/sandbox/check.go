@@ -23,11 +23,6 @@ func (b *Backend) Check(p *isolation.Process) error {
 	if len(p.Hostname) > maxHostname {
 		return fmt.Errorf("isolation: host name %q is longer than %d bytes", p.Hostname, maxHostname)
 	}
-	for i := range p.Mounts {
-		if m := &p.Mounts[i]; m.Type == isolation.MountSSH {
-			return unsupported("RUN --mount=type=ssh at "+m.Target, "sockets of the host cannot be shown in the sandbox")
-		}
-	}
 	if p.CgroupParent != "" || p.Resources != nil && *p.Resources != (isolation.Resources{}) {
 		return unsupported("limiting the resources of a RUN", "its memory and processors are those of the sandbox's kernel")
 	}

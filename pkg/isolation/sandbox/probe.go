@@ -10,21 +10,18 @@ import (
 	"github.com/slipway-build/slipway/pkg/tree"
 )
 
-// Probe tries whether this backend works in this pod. The error is an *isolation.UnsupportedError whose
-// Reason says why it does not.
+// Probe tries whether this backend works in this pod, for which it starts a kernel. The error is an
+// *isolation.UnsupportedError whose Reason says why it does not.
 func Probe(ctx context.Context, st *state.Dir) error {
 	b, err := New(ctx, st)
 	if err != nil {
 		return err
 	}
-	return b.Close()
+	return errors.Join(b.probe(ctx), b.Close())
 }
 
 // probe starts a kernel that mounts everything that a process needs, and runs nothing.
 func (b *Backend) probe(ctx context.Context) (err error) {
-	if err := checkBinary(); err != nil {
-		return err
-	}
 	root := (*tree.Tree)(nil).Push(layer.Empty())
 	r := &run{backend: b, process: &isolation.Process{Root: root, Cwd: "/"}}
 	r.spec.Init.ProbeOnly = true

@@ -17,10 +17,11 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/initproc"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/launch"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
-	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/changes"
 	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/guest"
+	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/receiver"
 	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/sentry"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
@@ -28,9 +29,6 @@ import (
 
 // defaultShmSize is the size of /dev/shm that Docker gives, in bytes.
 const defaultShmSize = 64 << 20
-
-// maxImages is how many images a kernel takes: it keeps descriptors from 253 on for itself.
-const maxImages = 240
 
 // Run implements [isolation.Backend].
 func (b *Backend) Run(ctx context.Context, p *isolation.Process) (_ *isolation.Changes, err error) {
@@ -60,6 +58,7 @@ type run struct {
 	stacks  []*stack
 	images  []*os.File
 	caches  []*cache
+	agents  agents
 }
 
 // stack is a tree that is mounted with an upper directory over it.
@@ -159,8 +158,8 @@ func (r *run) place(i int, s *stack) error {
 // image opens the image in the directory of a layer, and returns the lower directories that it gives: one,
 // or two with its supplement.
 func (r *run) image(dir string) ([]string, error) {
-	if len(r.images) == maxImages {
-		return nil, unsupported(fmt.Sprintf("RUN with more than %d layers in its root and mounts", maxImages), "its kernel has no room for more files")
+	if len(r.images) == sentry.MaxImages {
+		return nil, unsupported(fmt.Sprintf("RUN with more than %d layers in its root and mounts", sentry.MaxImages), "its kernel has no room for more files")
 	}
 	f, err := os.Open(filepath.Join(dir, imageName))
 	if err != nil {
@@ -186,7 +185,7 @@ func (r *run) close() error {
 	for _, f := range r.images {
 		_ = f.Close() // was only read
 	}
-	var errs []error
+	errs := []error{r.agents.close()}
 	for _, c := range r.caches {
 		errs = append(errs, c.close(r.backend))
 	}
@@ -207,10 +206,10 @@ func (r *run) instruct(limits []supervisor.Rlimit) error {
 	s.Command = supervisor.Command{
 		Args: p.Args, Env: p.Env,
 		UID: p.User.UID, GID: p.User.GID, Groups: p.User.Groups,
-		Capabilities: isolation.DefaultCapabilities(), Rlimits: limits,
+		Capabilities: uint64(isolation.DefaultCapabilities()), Rlimits: limits,
 	}
 	if p.Insecure {
-		s.Command.Capabilities = ^isolation.Capabilities(0)
+		s.Command.Capabilities = ^uint64(0)
 	}
 	if s.Hostname = p.Hostname; s.Hostname == "" {
 		s.Hostname = isolation.DefaultHostname
@@ -238,6 +237,8 @@ func (r *run) mounts() {
 		switch in.Type {
 		case isolation.MountBind, isolation.MountCache:
 			out.Overlay = overlays[i]
+		case isolation.MountSSH:
+			out = *r.agent(in)
 		case isolation.MountTmpfs:
 			out.Tmpfs = &initproc.Tmpfs{Size: in.Size}
 		case isolation.MountSecret:
@@ -261,17 +262,22 @@ func (r *run) execute(ctx context.Context) (*isolation.Changes, error) {
 	var receiveErr error
 	var receiving sync.WaitGroup
 	receiving.Go(func() {
-		received, receiveErr = r.receive(ctx, changes.NewReceiver(from))
+		received, receiveErr = r.receive(ctx, receiver.New(from))
 		_ = from.Close() // what would come is not read
 	})
 	kills := host.OOMKills()
 	report, err := r.spawn(ctx, to)
 	_ = to.Close() // at the latest
 	receiving.Wait()
+	oom := host.OOMKills() > kills
 	if err != nil {
+		if oom && ctx.Err() == nil {
+			// The memory of the process is the kernel's, which was killed in its place.
+			return nil, &isolation.ExitError{Code: 128 + int(unix.SIGKILL), Signal: unix.SIGKILL, OOM: true, Args: r.process.Args}
+		}
 		return nil, err
 	}
-	err = report.Err(r.process.Args, host.OOMKills() > kills)
+	err = host.Outcome(report, r.process.Args, oom)
 	if report.Error == "" { // or else nothing was sent
 		err = errors.Join(err, receiveErr)
 	}
@@ -285,7 +291,7 @@ func (r *run) execute(ctx context.Context) (*isolation.Changes, error) {
 }
 
 // receive reads the changes of the root and of the mounts that asked for it.
-func (r *run) receive(ctx context.Context, from *changes.Receiver) (*isolation.Changes, error) {
+func (r *run) receive(ctx context.Context, from *receiver.Receiver) (*isolation.Changes, error) {
 	c := &isolation.Changes{Outputs: map[int]layer.Layer{}}
 	for {
 		n, more, err := from.Next()
@@ -349,6 +355,9 @@ func (r *run) spawn(ctx context.Context, changesTo *os.File) (_ *supervisor.Repo
 		return nil, fmt.Errorf("isolation: %w", err)
 	}
 	defer root.Close()
+	if err := r.agents.open(); err != nil {
+		return nil, err
+	}
 	configFrom, configTo, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("isolation: %w", err)
@@ -356,15 +365,20 @@ func (r *run) spawn(ctx context.Context, changesTo *os.File) (_ *supervisor.Repo
 	defer configFrom.Close()
 	defer configTo.Close()
 	p := r.process
+	network := p.Network != isolation.NetworkNone
 	name := "k" + r.backend.id()
-	report, err := supervisor.Spawn(ctx, &r.spec, &supervisor.Options{
+	report, err := launch.Run(ctx, &r.spec, &launch.Options{
 		Name: sentry.Name, Dir: r.backend.dir,
-		Files: sentry.Files(changesTo, configFrom, root, r.images),
+		Files: sentry.Files(changesTo, configFrom, root, r.images, r.agents.theirs),
 		Started: func(int) error {
+			filter, err := r.backend.filter(network)
+			if err != nil {
+				return fmt.Errorf("isolation: %w", err)
+			}
 			return errors.Join(
 				gob.NewEncoder(configTo).Encode(&sentry.Config{
-					GuestName: guest.Name, Hostname: r.spec.Init.Hostname, Images: len(r.images),
-					Network: p.Network != isolation.NetworkNone, Socket: name, Log: name + ".log",
+					GuestName: guest.Name, Hostname: r.spec.Init.Hostname, Images: len(r.images), Agents: r.agents.theirs != nil,
+					Network: network, Filter: filter, Socket: name, Log: name + ".log",
 				}),
 				configTo.Close(), changesTo.Close(),
 			)
@@ -384,7 +398,7 @@ const maxLog = 2000
 func (b *Backend) explain(err error, name string) error {
 	said, readErr := os.ReadFile(b.path(name))
 	if errors.Is(readErr, os.ErrNotExist) {
-		return err
+		return fmt.Errorf("the sandbox's kernel did not start: %w", err)
 	}
 	if text := strings.TrimSpace(string(said)); text != "" {
 		err = fmt.Errorf("the sandbox's kernel ended: %s: %w", text[:min(len(text), maxLog)], err)

@@ -12,11 +12,6 @@ import (
 	"github.com/slipway-build/slipway/pkg/state"
 )
 
-func TestMain(m *testing.M) {
-	sandbox.Init()
-	m.Run()
-}
-
 // newBackend returns a backend with a state directory of its own.
 func newBackend(tb testing.TB) *sandbox.Backend {
 	tb.Helper()
@@ -50,7 +45,5 @@ func newBackend(tb testing.TB) *sandbox.Backend {
 
 // TestBackend runs the suite.
 func TestBackend(t *testing.T) {
-	isolationtest.Run(t, newBackend(t), isolationtest.Limits{
-		Except: map[string]string{"Mounts/ssh agent": "sockets of the host cannot be shown in the sandbox"},
-	})
+	isolationtest.Run(t, newBackend(t), isolationtest.Limits{})
 }

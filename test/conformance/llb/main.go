@@ -17,16 +17,10 @@ import (
 	"syscall"
 
 	"github.com/slipway-build/slipway/pkg/build"
-	"github.com/slipway-build/slipway/pkg/isolation/inplace"
-	"github.com/slipway-build/slipway/pkg/isolation/namespace"
-	"github.com/slipway-build/slipway/pkg/isolation/sandbox"
 	"github.com/slipway-build/slipway/pkg/secret"
 )
 
 func main() {
-	namespace.Init()
-	sandbox.Init()
-	inplace.Init()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {

@@ -4,14 +4,13 @@ package difference
 
 import (
 	"fmt"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-build/slipway/pkg/isolation/internal/inode"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
 	"github.com/slipway-build/slipway/pkg/layer"
@@ -34,46 +33,55 @@ type Inode struct{ Dev, Ino uint64 }
 // its status, link and those attributes that wanted accepts. path is its place in the layer.
 // Sockets, which no layer can hold, are an error.
 func Describe(dir int, name, path string, st *unix.Statx_t, wanted func(attribute string) bool) (File, error) {
-	f := File{Inode: Inode{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}, Links: st.Nlink}
-	e := &f.Entry
-	e.Path, e.Mode = path, st.Mode&0o7777
-	e.UID, e.GID = st.Uid, st.Gid
-	e.ModTime = time.Unix(st.Mtime.Sec, int64(st.Mtime.Nsec)).UTC()
-	switch uint32(st.Mode) & unix.S_IFMT {
-	case unix.S_IFREG:
-		e.Type, e.Size = layer.Regular, int64(st.Size)
-		f.Stamp = layer.Stamp{Dev: f.Inode.Dev, Ino: st.Ino, Size: e.Size, ModTime: e.ModTime.UnixNano()}
-	case unix.S_IFDIR:
-		e.Type = layer.Directory
-		f.Links = 1
-	case unix.S_IFLNK:
-		e.Type, e.Mode = layer.Symlink, 0o777
-		link, err := readlink(dir, name)
-		if err != nil {
-			return f, err
-		}
-		e.Link = link
-	case unix.S_IFIFO:
-		e.Type = layer.Fifo
-	case unix.S_IFCHR:
-		e.Type, e.Major, e.Minor = layer.CharDevice, st.Rdev_major, st.Rdev_minor
-	case unix.S_IFBLK:
-		e.Type, e.Major, e.Minor = layer.BlockDevice, st.Rdev_major, st.Rdev_minor
-	default:
-		return f, fmt.Errorf("file of unknown kind %#o", st.Mode)
+	s, err := inode.Read(dir, name, st, wanted)
+	if err != nil {
+		return File{}, err
 	}
-	var err error
-	e.Xattrs, err = xattr.Read("/proc/self/fd/"+strconv.Itoa(dir)+"/"+name, wanted)
-	return f, err
+	return Of(path, &s)
 }
 
 // DescribeUpper is Describe for what lies in the upper directory of an overlay mount, whose mark makes a
 // directory opaque. Attributes that belong into no layer are left out.
 func DescribeUpper(dir int, name, path string, st *unix.Statx_t, marks overlay.Xattrs) (File, error) {
+	s, err := inode.Read(dir, name, st, xattr.Upper(marks))
+	if err != nil {
+		return File{}, err
+	}
+	return OfUpper(path, &s, marks)
+}
+
+// Of is Describe for a file whose status was read before.
+func Of(path string, s *inode.Status) (File, error) {
+	f := File{Inode: Inode{unix.Mkdev(s.Stat.Dev_major, s.Stat.Dev_minor), s.Stat.Ino}, Links: s.Stat.Nlink}
+	e := &f.Entry
+	e.Path, e.Mode, e.Xattrs = path, s.Stat.Mode&0o7777, s.Xattrs
+	e.UID, e.GID = s.Stat.Uid, s.Stat.Gid
+	e.ModTime = time.Unix(s.Stat.Mtime.Sec, int64(s.Stat.Mtime.Nsec)).UTC()
+	switch s.Kind() {
+	case unix.S_IFREG:
+		e.Type, e.Size = layer.Regular, int64(s.Stat.Size)
+		f.Stamp = layer.Stamp{Dev: f.Inode.Dev, Ino: s.Stat.Ino, Size: e.Size, ModTime: e.ModTime.UnixNano()}
+	case unix.S_IFDIR:
+		e.Type = layer.Directory
+		f.Links = 1
+	case unix.S_IFLNK:
+		e.Type, e.Mode, e.Link = layer.Symlink, 0o777, s.Link
+	case unix.S_IFIFO:
+		e.Type = layer.Fifo
+	case unix.S_IFCHR:
+		e.Type, e.Major, e.Minor = layer.CharDevice, s.Stat.Rdev_major, s.Stat.Rdev_minor
+	case unix.S_IFBLK:
+		e.Type, e.Major, e.Minor = layer.BlockDevice, s.Stat.Rdev_major, s.Stat.Rdev_minor
+	default:
+		return f, fmt.Errorf("file of unknown kind %#o", s.Stat.Mode)
+	}
+	return f, nil
+}
+
+// OfUpper is DescribeUpper for a file whose status was read before.
+func OfUpper(path string, s *inode.Status, marks overlay.Xattrs) (File, error) {
+	f, err := Of(path, s)
 	opaque := marks.Opaque()
-	f, err := Describe(dir, name, path, st, func(attribute string) bool {
-		return attribute == opaque || xattr.Portable(attribute)
-	})
 	f.Opaque = f.Xattrs[opaque] == "y"
 	delete(f.Xattrs, opaque)
 	if len(f.Xattrs) == 0 {
@@ -107,52 +115,6 @@ func (f *File) Directory(lower *tree.Node) (visible *tree.Node) {
 	f.Opaque = f.Opaque && lower.NumChildren() > 0
 	f.Same = !f.Opaque && SameMetadata(&f.Entry, lower.Entry())
 	return visible
-}
-
-func readlink(dir int, name string) (string, error) {
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(dir, name, buf)
-	return string(buf[:max(n, 0)]), err
-}
-
-// Names lists the open directory fd, in no order, from where it was read last.
-func Names(fd int) ([]string, error) {
-	var names []string
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := unix.ReadDirent(fd, buf)
-		if err != nil {
-			return nil, os.NewSyscallError("getdents", err)
-		}
-		if n <= 0 {
-			return names, nil
-		}
-		_, _, names = unix.ParseDirent(buf[:n], -1, names)
-	}
-}
-
-// Children calls do for everything in a directory, which is name in the open directory dir, or dir itself if
-// name is "". path is its place in the layer, as those that do gets are of what is in it.
-func Children(dir int, name, path string, do func(dir int, name, path string) error) error {
-	fd := dir
-	if name != "" {
-		var err error
-		if fd, err = unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err != nil {
-			return fmt.Errorf("/%s: %w", path, err)
-		}
-		defer unix.Close(fd)
-		path += "/"
-	}
-	names, err := Names(fd)
-	if err != nil {
-		return fmt.Errorf("/%s: %w", path, err)
-	}
-	for _, name := range names {
-		if err := do(fd, name, path+name); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Entries makes entries of a layer of the candidates, in tree order: hard links are told from files,

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation/internal/difference"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/inode"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
 	"github.com/slipway-build/slipway/pkg/isolation/isolationtest"
 	"github.com/slipway-build/slipway/pkg/layer"
@@ -171,7 +172,7 @@ func TestDescribeAndCompare(t *testing.T) {
 			}
 		})
 	}
-	names, err := difference.Names(int(dir.Fd()))
+	names, err := inode.Names(int(dir.Fd()))
 	if err != nil || len(names) != 8 || !slices.Contains(names, "different at the end") {
 		t.Errorf("the directory holds %q (%v)", names, err)
 	}

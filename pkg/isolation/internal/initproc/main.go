@@ -9,10 +9,10 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 )
 
-// Main does nothing unless the process was started under [Name]; then it never returns.
-func Main() {
-	supervisor.Main(Name, Serve)
-}
+// A process that was started under [Name] does its work here and ends. That is not left to main: this package
+// imports little, and is therefore initialized before most others of the program, whose initialization takes
+// many times as long as the work.
+func init() { supervisor.Main(Name, Serve) }
 
 // Serve does what spec says. The calling process must be the first one of new namespaces.
 func Serve(spec *Spec, r *supervisor.Reaper) (supervisor.Report, error) {

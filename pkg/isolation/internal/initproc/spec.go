@@ -8,7 +8,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 )
 
-// Name is that of the process, for [supervisor.Spawn].
+// Name is that of the process, for [launch.Run].
 const Name = "slipway: init of RUN"
 
 // Spec is what the process is asked to do. Names of directories on the host are relative to the

@@ -9,8 +9,6 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/slipway-build/slipway/pkg/isolation"
 )
 
 // Command is what is run: in the root and the working directory that this process has then, in a
@@ -21,8 +19,8 @@ type Command struct {
 	UID    uint32
 	GID    uint32
 	Groups []uint32
-	// Capabilities is the bounding set of the command.
-	Capabilities isolation.Capabilities
+	// Capabilities is the bounding set of the command: bit n stands for capability n of <linux/capability.h>.
+	Capabilities uint64
 	Rlimits      []Rlimit
 }
 
@@ -33,7 +31,7 @@ type Rlimit struct {
 }
 
 // start executes the command with the user, the capabilities and the limits that it is to
-// have. An *isolation.ExitError says that its program is missing or not executable.
+// have. A *startError says that its program is missing or not executable.
 //
 // Credentials, the session keyring among them, belong to threads. They are changed on one thread
 // that does nothing else; the command inherits them from there, while the rest of this process
@@ -91,7 +89,7 @@ func lower(c *Command) error {
 		if err != nil {
 			break // the kernel's last capability was the one before
 		}
-		if has == 0 || c.Capabilities.Has(n) {
+		if has == 0 || c.Capabilities&(1<<n) != 0 {
 			continue
 		}
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(n), 0, 0, 0); err != nil {
@@ -139,9 +137,9 @@ func setIDs(c *Command) error {
 
 // execute looks the program up and executes it, with the credentials of the calling thread.
 func execute(c *Command) (int, error) {
-	path, err := isolation.LookPath(c.Args[0], c.Env, executable)
+	path, err := lookPath(c.Args[0], c.Env, executable)
 	if err != nil {
-		return 0, isolation.StartError(c.Args, err)
+		return 0, &startError{err}
 	}
 	attr := &syscall.ProcAttr{
 		Env:   c.Env,
@@ -158,7 +156,7 @@ func execute(c *Command) (int, error) {
 		pid, err = forkTraceable(path, c.Args, attr)
 	}
 	if err != nil {
-		return 0, isolation.StartError(c.Args, fmt.Errorf("exec: %q: %w", path, err))
+		return 0, &startError{fmt.Errorf("exec: %q: %w", path, err)}
 	}
 	if len(c.Rlimits) > 0 {
 		if err := limit(pid, c.Rlimits); err != nil {

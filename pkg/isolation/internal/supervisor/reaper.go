@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/slipway-build/slipway/pkg/isolation"
 )
 
 // Reaper runs the command and ends processes. In a PID namespace of its own it is process 1, which
@@ -37,9 +35,9 @@ func (r *Reaper) Run(c *Command, alone bool) (Report, error) {
 		return Report{}, &StepError{"becoming the parent of orphans", err}
 	}
 	pid, err := start(c)
-	var notStarted *isolation.ExitError
+	var notStarted *startError
 	if errors.As(err, &notStarted) {
-		return Report{StartError: notStarted.Err.Error(), Code: notStarted.Code}, nil
+		return Report{StartError: notStarted.Error(), Code: notStarted.code()}, nil
 	}
 	if err != nil {
 		return Report{}, err

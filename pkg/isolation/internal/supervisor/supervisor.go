@@ -7,7 +7,8 @@
 // environment. The builder keeps its end of the pipe open: when that closes, because the step was
 // canceled or the builder died, everything is killed.
 //
-// [Spawn] is the builder's side, [Main] that of the process.
+// [Main] is all that the process does; package launch is the builder's side. A package that calls Main in its own
+// initialization should import little: see package initproc.
 package supervisor
 
 import (
@@ -26,7 +27,7 @@ const (
 	reportFD = 4 // write: a Report
 )
 
-// Main does nothing unless the process was started by [Spawn] under the given name; then it never
+// Main does nothing unless the process was started under the given name; then it never
 // returns. serve does what the instructions say, on a thread of its own, and runs the command
 // with r. Its error is reported, with the step that failed if it is a [StepError].
 func Main[Spec any](name string, serve func(spec *Spec, r *Reaper) (Report, error)) {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation/internal/difference"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/inode"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
 	"github.com/slipway-build/slipway/pkg/layer"
@@ -78,7 +79,7 @@ func (s *scanner) root(fd int, below *tree.Node) error {
 // directory scans the open directory fd, which is at path. below is what the lower layers have
 // there, nil if that is not a directory or hidden.
 func (s *scanner) directory(fd int, path string, below *tree.Node) error {
-	names, err := difference.Names(fd)
+	names, err := inode.Names(fd)
 	if err != nil {
 		return fmt.Errorf("/%s: %w", path, err)
 	}

@@ -17,6 +17,13 @@ func Portable(name string) bool {
 	return !overlay.Private(name) && name != "security.selinux" && name != "security.evm"
 }
 
+// Upper accepts what matters in the upper directory of an overlay mount: what is portable, and the mark that
+// makes a directory opaque.
+func Upper(marks overlay.Xattrs) func(name string) bool {
+	opaque := marks.Opaque()
+	return func(name string) bool { return name == opaque || Portable(name) }
+}
+
 // Read reads the extended attributes of what is at path, not following a link, that wanted
 // accepts; nil if there are none, or the filesystem has no attributes.
 func Read(path string, wanted func(name string) bool) (map[string]string, error) {

@@ -10,7 +10,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 )
 
-// Name is that of the process, for [supervisor.Spawn].
+// Name is that of the process, for launch.Run.
 const Name = "slipway: init of RUN in place"
 
 // Spec is what the process is asked to do.
@@ -20,8 +20,9 @@ type Spec struct {
 	Command supervisor.Command
 }
 
-// Main does nothing unless the process was started under [Name]; then it never returns.
-func Main() { supervisor.Main(Name, serve) }
+// A process that was started under [Name] does its work here and ends, before most of the program is
+// initialized; as in package initproc.
+func init() { supervisor.Main(Name, serve) }
 
 // serve runs the command in its root.
 func serve(spec *Spec, r *supervisor.Reaper) (supervisor.Report, error) {

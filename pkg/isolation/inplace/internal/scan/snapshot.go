@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/slipway-build/slipway/pkg/isolation/internal/difference"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/inode"
 )
 
 // Snapshot is what statx(2) says of a directory and everything below it.
@@ -72,7 +72,7 @@ func (w walker) directory(fd int, r *record) error {
 	if err := context.Cause(w.ctx); err != nil {
 		return err
 	}
-	names, err := difference.Names(fd)
+	names, err := inode.Names(fd)
 	if err != nil {
 		return err
 	}

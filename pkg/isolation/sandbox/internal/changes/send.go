@@ -1,6 +1,6 @@
-// Package changes brings the upper directories of overlay mounts from inside the sandbox's kernel to the
+// Package changes sends the upper directories of overlay mounts from inside the sandbox's kernel to the
 // builder: what is in them as it is, in one stream. What of it is a change the builder tells, which has
-// the tree below.
+// the tree below (see package receiver).
 package changes
 
 import (
@@ -13,38 +13,39 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/slipway-build/slipway/pkg/isolation/internal/difference"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/inode"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
-	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
 )
+
+// A stream is, as gob, for each directory a Start and its Objects, with the chunks of their contents, and at the end
+// a Start that says so.
 
 // chunk is how many bytes of a content are sent at a time.
 const chunk = 256 << 10
 
-// object is one file of an upper directory. Parents come before what is in them.
-type object struct {
-	File   difference.File
-	Socket bool
+// Object is one file of an upper directory. Parents come before what is in them.
+type Object struct {
+	Path   string // relative; "" for the directory itself
+	Status inode.Status
 	// Began is when the command was started, in nanoseconds. Only of the root.
 	Began int64
-	// Accessed is the time of the last access, in nanoseconds.
-	Accessed int64
-	// Content says that chunks follow, until File.Size bytes are there. Of a file with several names
-	// only the first has them.
+	// Content says that chunks follow, until there are as many bytes as the file has. Of a file with several
+	// names only the first has them.
 	Content bool
 	// Last says that there is no further object, and this is none.
 	Last bool
 }
 
-// start comes before the objects of a directory.
-type start struct {
+// Start comes before the objects of a directory.
+type Start struct {
 	// Upper is its number.
 	Upper int
 	// End says that there is no further directory, and this is none.
 	End bool
 }
 
-// Sender writes upper directories, in the order in which Receiver reads them.
+// Sender writes upper directories, in the order in which they are sent.
 type Sender struct {
 	out *gob.Encoder
 	buf []byte
@@ -54,9 +55,9 @@ type Sender struct {
 func NewSender(w io.Writer) *Sender { return &Sender{out: gob.NewEncoder(w), buf: make([]byte, chunk)} }
 
 // Send writes one directory, in which nothing changes any more. began is when the command was started.
-// n is the number by which the Receiver tells the directory.
+// n is the number by which the builder tells the directory.
 func (s *Sender) Send(n int, root *os.Root, began time.Time) error {
-	if err := s.out.Encode(start{Upper: n}); err != nil {
+	if err := s.out.Encode(Start{Upper: n}); err != nil {
 		return err
 	}
 	dir, err := root.OpenFile(".", os.O_RDONLY|unix.O_DIRECTORY, 0)
@@ -64,21 +65,21 @@ func (s *Sender) Send(n int, root *os.Root, began time.Time) error {
 		return err
 	}
 	defer dir.Close()
-	w := walk{Sender: s, began: began.UnixNano(), sent: map[difference.Inode]bool{}}
+	w := walk{Sender: s, began: began.UnixNano(), sent: map[uint64]bool{}}
 	if err := w.object(int(dir.Fd()), "", ""); err != nil {
 		return err
 	}
-	return s.out.Encode(object{Last: true})
+	return s.out.Encode(Object{Last: true})
 }
 
 // End says that all is sent.
-func (s *Sender) End() error { return s.out.Encode(start{End: true}) }
+func (s *Sender) End() error { return s.out.Encode(Start{End: true}) }
 
 // walk is one directory on its way.
 type walk struct {
 	*Sender
 	began int64
-	sent  map[difference.Inode]bool // files with several names whose content was sent
+	sent  map[uint64]bool // inode numbers of files with several names whose content was sent
 }
 
 // object sends name in the open directory dir, "" for that itself, and everything below it.
@@ -87,32 +88,23 @@ func (w *walk) object(dir int, name, path string) error {
 	if err := unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH, unix.STATX_BASIC_STATS, &st); err != nil {
 		return fmt.Errorf("/%s: %w", path, err)
 	}
-	if uint32(st.Mode)&unix.S_IFMT == unix.S_IFSOCK {
-		o := object{Socket: true}
-		o.File.Path = path
-		return w.out.Encode(o)
-	}
-	if uint32(st.Mode)&unix.S_IFMT == unix.S_IFCHR && st.Rdev_major == 0 && st.Rdev_minor == 0 {
-		var o object
-		o.File.Path, o.File.Type = path, layer.Whiteout
-		return w.out.Encode(o)
-	}
-	f, err := difference.DescribeUpper(dir, name, path, &st, overlay.Trusted)
+	s, err := inode.Read(dir, name, &st, xattr.Upper(overlay.Trusted))
 	if err != nil {
 		return fmt.Errorf("/%s: %w", path, err)
 	}
-	o := object{File: f, Began: w.began, Accessed: st.Atime.Sec*1e9 + int64(st.Atime.Nsec), Content: f.Type == layer.Regular && f.Size > 0 && !w.sent[f.Inode]}
+	o := Object{Path: path, Status: s, Began: w.began}
+	o.Content = s.Kind() == unix.S_IFREG && st.Size > 0 && !w.sent[st.Ino]
 	if err := w.out.Encode(o); err != nil {
 		return err
 	}
 	if o.Content {
-		w.sent[f.Inode] = true
-		if err := w.content(dir, name, f.Size); err != nil {
+		w.sent[st.Ino] = true
+		if err := w.content(dir, name, int64(st.Size)); err != nil {
 			return fmt.Errorf("/%s: %w", path, err)
 		}
 	}
-	if f.Type == layer.Directory {
-		return difference.Children(dir, name, path, w.object)
+	if s.Kind() == unix.S_IFDIR {
+		return inode.Children(dir, name, path, w.object)
 	}
 	return nil
 }

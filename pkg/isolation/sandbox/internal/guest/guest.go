@@ -27,6 +27,7 @@ type Spec struct {
 	Init        initproc.Spec
 	Supplements []Supplement
 	Uppers      []Upper
+	Agents      []Agent
 }
 
 // Upper is a directory to be made for an overlay mount to write to.
@@ -46,8 +47,9 @@ const (
 	WhenEnded      // however it ends, unless it is killed from outside
 )
 
-// Main does nothing unless the process was started under [Name]; then it never returns.
-func Main() { supervisor.Main(Name, serve) }
+// A process that was started under [Name] does its work here and ends, before most of the program is
+// initialized; as in package initproc.
+func init() { supervisor.Main(Name, serve) }
 
 func serve(spec *Spec, r *supervisor.Reaper) (supervisor.Report, error) {
 	unix.Umask(0)
@@ -62,6 +64,9 @@ func serve(spec *Spec, r *supervisor.Reaper) (supervisor.Report, error) {
 		if roots[i], err = spec.Uppers[i].make(); err != nil {
 			return supervisor.Report{}, &supervisor.StepError{Step: "making directories for changes", Err: err}
 		}
+	}
+	if err := serveAgents(spec.Agents); err != nil {
+		return supervisor.Report{}, &supervisor.StepError{Step: "making sockets of ssh agents", Err: err}
 	}
 	began := time.Now()
 	report, err := initproc.Serve(&spec.Init, r)

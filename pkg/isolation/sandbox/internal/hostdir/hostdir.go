@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation/internal/difference"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/inode"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
 	"github.com/slipway-build/slipway/pkg/layer"
 )
@@ -78,7 +79,7 @@ func (r *reader) object(dir int, name, path string) error {
 	if f.Type != layer.Directory {
 		return nil
 	}
-	return difference.Children(dir, name, path, r.object)
+	return inode.Children(dir, name, path, r.object)
 }
 
 // own sets owner and mode.

@@ -35,7 +35,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
 )
 
-// Name is that of the process, for supervisor.Spawn.
+// Name is that of the process, for launch.Run.
 const Name = "slipway: kernel of RUN"
 
 // Where the kernel shows what, in its root filesystem.
@@ -51,14 +51,24 @@ const (
 	reportFD  = 4 // the guest's report
 	changesFD = 5 // what the guest says that the RUN changed
 	configFD  = 6 // a Config
+	agentsFD  = 6 // only of the guest: where it asks for ssh agents
 	rootFD    = 7 // the image of the root filesystem
 	imagesFD  = 8 // and following: the images of layers
+	// Those from 253 on are the kernel's own.
+	controlFD = 252 // a socket for its control, which the filter of its system calls knows
 )
 
+// MaxImages is how many images a kernel takes.
+const MaxImages = 240
+
 // Files arranges files in the order in which they have to be passed to the process, after the two
-// that supervisor.Spawn passes itself.
-func Files(changes, config, root *os.File, images []*os.File) []*os.File {
-	return append([]*os.File{changes, config, root}, images...)
+// that launch.Run passes itself. agents is nil if there are none.
+func Files(changes, config, root *os.File, images []*os.File, agents *os.File) []*os.File {
+	files := append([]*os.File{changes, config, root}, images...)
+	if agents != nil {
+		files = append(files, agents)
+	}
+	return files
 }
 
 // Config is what the kernel is asked to be. It comes through a pipe.
@@ -66,18 +76,25 @@ type Config struct {
 	GuestName string // argv[0] of the first process
 	Hostname  string
 	Images    int  // how many images of layers there are
+	Agents    bool // a socket for asking for ssh agents comes after them
 	Network   bool // the pod's network, or else none but a loopback interface
+	Filter    Filter
 	// Paths relative to the working directory, at which there is nothing yet.
 	Socket string // for the kernel's control
 	Log    string // of a file for what goes wrong
 }
 
-// Main does nothing unless the process was started under [Name]; then it never returns.
-func Main() {
+// A process that was started under [Name] does its work here and ends, before the rest of the program is
+// initialized.
+func init() {
 	if len(os.Args) == 0 || os.Args[0] != Name {
 		return
 	}
-	code, err := run()
+	end(run())
+}
+
+// end ends the process with a status, or because of an error.
+func end(code int, err error) {
 	if err != nil {
 		// There is no report then, and the builder tells what is written here.
 		fmt.Fprintln(os.Stderr, err)
@@ -169,6 +186,7 @@ func load(c *Config, stdio []int, started time.Time) (*boot.Loader, *urpc.Client
 	if err != nil {
 		return nil, nil, err
 	}
+	filtered(l, c.Filter)
 	if err := metric.Initialize(); err != nil {
 		return nil, nil, err
 	}
@@ -186,12 +204,10 @@ func configure(c *Config) (*config.Config, error) {
 	if c.Network {
 		network = "host"
 	}
-	// Raw sockets in the pod's network are its own, and need its permission.
-	have, err := host.Capabilities()
+	raw, err := rawSockets(c.Network)
 	if err != nil {
 		return nil, err
 	}
-	raw := !c.Network || have.Has(unix.CAP_NET_RAW)
 	flags := flag.NewFlagSet(Name, flag.ContinueOnError)
 	config.RegisterFlags(flags)
 	err = flags.Parse([]string{
@@ -203,7 +219,18 @@ func configure(c *Config) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return config.NewFromFlags(flags)
+	conf, err := config.NewFromFlags(flags)
+	if err == nil {
+		conf.DisableSeccomp = true // see filtered
+	}
+	return conf, err
+}
+
+// rawSockets tells whether there are raw sockets inside: those in the pod's network are its own, and need its
+// permission.
+func rawSockets(network bool) (bool, error) {
+	have, err := host.Capabilities()
+	return !network || have.Has(unix.CAP_NET_RAW), err
 }
 
 // arguments lists what the kernel is made of.
@@ -217,16 +244,25 @@ func arguments(c *Config, conf *config.Config, stdio []int, started time.Time) (
 	if err != nil {
 		return nil, err
 	}
+	if err := unix.Dup3(control, controlFD, unix.O_CLOEXEC); err != nil {
+		return nil, err
+	}
+	if err := unix.Close(control); err != nil {
+		return nil, err
+	}
 	exe, err := unix.Open("/proc/self/exe", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	a := &boot.Args{
 		ID: containerID, Spec: spec(c), Conf: conf, StartupTimer: timing.New(Name, started),
-		ControllerFD: control, StdioFDs: stdio, ExecFD: exe,
+		ControllerFD: controlFD, StdioFDs: stdio, ExecFD: exe,
 		PassFDs: []boot.FDMapping{{Host: specFD, Guest: specFD}, {Host: reportFD, Guest: reportFD}, {Host: changesFD, Guest: changesFD}},
 		Device:  fd.New(-1), PinRingFD: -1, DevGoferFD: -1, UserLogFD: -1, PodInitConfigFD: -1, RootfsUpperTarFD: -1,
 		NumCPU: runtime.NumCPU(), TotalMem: memory, TotalHostMem: memory,
+	}
+	if c.Agents {
+		a.PassFDs = append(a.PassFDs, boot.FDMapping{Host: imagesFD + c.Images, Guest: agentsFD})
 	}
 	for i := range c.Images + 1 {
 		a.GoferFDs = append(a.GoferFDs, rootFD+i)

@@ -1,4 +1,4 @@
-package isolation
+package supervisor
 
 import (
 	"errors"
@@ -8,14 +8,14 @@ import (
 	"syscall"
 )
 
-// LookPath finds the program that name stands for, as execvp(3) and Docker do: a name with a
+// lookPath finds the program that name stands for, as execvp(3) and Docker do: a name with a
 // slash is a path; any other is looked for in the directories of PATH in env, where an empty one
 // means the current directory. check says whether a path is an executable file for the
 // process; its errors should match fs.ErrNotExist or fs.ErrPermission.
 //
 // Of a program that is there but cannot be executed, the error matches fs.ErrPermission;
 // of one that is nowhere, fs.ErrNotExist.
-func LookPath(name string, env []string, check func(path string) error) (string, error) {
+func lookPath(name string, env []string, check func(path string) error) (string, error) {
 	if strings.Contains(name, "/") {
 		if err := check(name); err != nil {
 			return "", fmt.Errorf("exec: %q: %w", name, err)
@@ -64,12 +64,18 @@ func getenv(env []string, name string) string {
 	return value
 }
 
-// StartError is the ExitError of a process that could not be started, with the codes that shells
-// and Docker use: 127 if the program does not exist, 126 if it cannot be executed.
-func StartError(args []string, err error) *ExitError {
-	code := 126
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		code = 127
+// startError says why a program could not be executed.
+type startError struct{ err error }
+
+func (e *startError) Error() string { return e.err.Error() }
+
+func (e *startError) Unwrap() error { return e.err }
+
+// code is the one that shells and Docker use: 127 if the program does not exist, 126 if it cannot be
+// executed.
+func (e *startError) code() int {
+	if errors.Is(e.err, fs.ErrNotExist) || errors.Is(e.err, syscall.ENOTDIR) {
+		return 127
 	}
-	return &ExitError{Code: code, Args: args, Err: err}
+	return 126
 }

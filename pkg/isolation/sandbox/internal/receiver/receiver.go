@@ -1,4 +1,6 @@
-package changes
+// Package receiver makes layers of the upper directories of overlay mounts that come from inside the sandbox's
+// kernel as package changes sends them.
+package receiver
 
 import (
 	"context"
@@ -9,16 +11,21 @@ import (
 	"os"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/slipway-build/slipway/pkg/isolation/internal/difference"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/inode"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
+	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/changes"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
 
-// Receiver reads what a Sender writes. The stream is foreign: it comes from where the RUN was.
+// Receiver reads what a [changes.Sender] writes. The stream is foreign: it comes from where the RUN was.
 type Receiver struct{ in *gob.Decoder }
 
-// NewReceiver returns a Receiver that reads from r.
-func NewReceiver(r io.Reader) *Receiver { return &Receiver{in: gob.NewDecoder(r)} }
+// New returns a Receiver that reads from r.
+func New(r io.Reader) *Receiver { return &Receiver{in: gob.NewDecoder(r)} }
 
 // upper is one directory as it comes.
 type upper struct {
@@ -48,9 +55,10 @@ type dir struct {
 // gVisor's does not. A new file was accessed last when it was made: after the command had begun, and
 // before the directory was modified last. A copy has the time of what it is a copy of, or another one if
 // that was changed later.
-func (d *dir) note(o *object, lower *tree.Node, began int64) {
-	isNew := o.Accessed >= began && o.Accessed <= d.modified
-	if lower != nil && o.File.Type == lower.Entry().Type && !isNew {
+func (d *dir) note(s *inode.Status, kind layer.Type, lower *tree.Node, began int64) {
+	accessed := s.Stat.Atime.Sec*1e9 + int64(s.Stat.Atime.Nsec)
+	isNew := accessed >= began && accessed <= d.modified
+	if lower != nil && kind == lower.Entry().Type && !isNew {
 		d.copied = true
 	} else {
 		d.changed = true
@@ -59,7 +67,7 @@ func (d *dir) note(o *object, lower *tree.Node, began int64) {
 
 // Next returns the number of the directory that comes next; false if there is none.
 func (r *Receiver) Next() (n int, more bool, err error) {
-	var s start
+	var s changes.Start
 	if err := r.in.Decode(&s); err != nil {
 		return 0, false, fmt.Errorf("receiving the changes: %w", unexpected(err))
 	}
@@ -83,7 +91,7 @@ func (r *Receiver) Receive(ctx context.Context, below *tree.View, spool *os.File
 		contents: map[string]*part{}, shared: map[difference.Inode]*part{}, dirs: map[string]*dir{},
 	}
 	for {
-		var o object
+		var o changes.Object
 		if err := r.in.Decode(&o); err != nil {
 			return nil, fmt.Errorf("receiving the changes: %w", unexpected(err))
 		}
@@ -91,7 +99,7 @@ func (r *Receiver) Receive(ctx context.Context, below *tree.View, spool *os.File
 			return u.layer()
 		}
 		if err := u.add(&o, below); err != nil {
-			return nil, fmt.Errorf("receiving the changes: %q: %w", o.File.Path, err)
+			return nil, fmt.Errorf("receiving the changes: %q: %w", o.Path, err)
 		}
 	}
 }
@@ -124,12 +132,11 @@ func (u *upper) restoreTimes() {
 }
 
 // add takes one object.
-func (u *upper) add(o *object, below *tree.View) error {
-	f := &o.File
-	if f.Path == "" {
+func (u *upper) add(o *changes.Object, below *tree.View) error {
+	if o.Path == "" {
 		return u.root(o, below.Root())
 	}
-	parent, name, ok := cutName(f.Path)
+	parent, name, ok := cutName(o.Path)
 	if !ok {
 		return errors.New("no valid path")
 	}
@@ -141,37 +148,45 @@ func (u *upper) add(o *object, below *tree.View) error {
 	if in.below != nil {
 		lower, _ = in.below.Child(name)
 	}
-	in.note(o, lower, u.began)
-	switch {
-	case o.Socket, f.Type == layer.Whiteout:
+	if o.Status.Kind() == unix.S_IFSOCK || o.Status.Whiteout() {
+		in.changed = true
 		// No layer holds sockets; over something they hide it.
 		if lower != nil {
-			u.found = append(u.found, difference.Whiteout(f.Path))
+			u.found = append(u.found, difference.Whiteout(o.Path))
 		}
 		return nil
-	case f.Type == layer.Directory:
-		u.directory(f, lower)
+	}
+	f, err := difference.OfUpper(o.Path, &o.Status, overlay.Trusted)
+	if err != nil {
+		return err
+	}
+	in.note(&o.Status, f.Type, lower, u.began)
+	if f.Type == layer.Directory {
+		u.directory(&f, lower)
 		return nil
 	}
-	if err := u.content(o); err != nil {
+	if err := u.content(&f, o.Content); err != nil {
 		return err
 	}
-	if err := u.compare(f, lower); err != nil {
+	if err := u.compare(&f, lower); err != nil {
 		return err
 	}
-	u.found = append(u.found, *f)
+	u.found = append(u.found, f)
 	return nil
 }
 
-func (u *upper) root(o *object, below *tree.Node) error {
-	f := &o.File
+func (u *upper) root(o *changes.Object, below *tree.Node) error {
+	f, err := difference.OfUpper("", &o.Status, overlay.Trusted)
+	if err != nil {
+		return err
+	}
 	if _, again := u.dirs[""]; again || f.Type != layer.Directory {
 		return errors.New("is not the root directory")
 	}
 	u.began = o.Began
 	u.dirs[""] = &dir{below: below, modified: f.ModTime.UnixNano()}
 	f.Root(below)
-	u.found = append(u.found, *f)
+	u.found = append(u.found, f)
 	return nil
 }
 
@@ -180,16 +195,15 @@ func (u *upper) directory(f *difference.File, lower *tree.Node) {
 	u.found = append(u.found, *f)
 }
 
-// content spools the content of a regular file, or finds that of another name of it.
-func (u *upper) content(o *object) error {
-	f := &o.File
+// content spools the content of a regular file, which follows, or finds that of another name of it.
+func (u *upper) content(f *difference.File, follows bool) error {
 	if f.Type != layer.Regular || f.Size == 0 {
 		return nil
 	}
 	if f.Size < 0 {
 		return errors.New("has a negative size")
 	}
-	if !o.Content {
+	if !follows {
 		p, ok := u.shared[f.Inode]
 		if !ok || p.size != f.Size {
 			return errors.New("has no content")

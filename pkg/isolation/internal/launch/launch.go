@@ -1,4 +1,6 @@
-package supervisor
+// Package launch is the builder's side of package supervisor: it starts that process, instructs it and
+// waits for what it reports. It is apart because that process is to import little.
+package launch
 
 import (
 	"context"
@@ -10,6 +12,8 @@ import (
 	"os/exec"
 	"syscall"
 	"time"
+
+	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 )
 
 // patience is how long the process may take to end everything below it after it was told to,
@@ -18,7 +22,7 @@ const patience = 10 * time.Second
 
 // Options say how the process is started.
 type Options struct {
-	Name  string              // by which [Main] knows that it is one: its argv[0]
+	Name  string              // by which [supervisor.Main] knows that it is one: its argv[0]
 	Dir   string              // its working directory
 	Attr  syscall.SysProcAttr // Setsid is added
 	Files []*os.File          // what it holds open beside its pipes, which the command never gets
@@ -47,10 +51,10 @@ func (e *StartError) Unwrap() error { return e.Err }
 // may be a terminal or a log.
 type onlyWriter struct{ io.Writer }
 
-// Spawn starts the process, lets it do what spec says, waits until it has ended and returns its
-// report. spec is what the function that was given to [Main] gets. When ctx ends first, the
+// Run starts the process, lets it do what spec says, waits until it has ended and returns its
+// report. spec is what the function that was given to [supervisor.Main] gets. When ctx ends first, the
 // command and everything that it started is killed, and the cause returned.
-func Spawn(ctx context.Context, spec any, o *Options) (*Report, error) {
+func Run(ctx context.Context, spec any, o *Options) (*supervisor.Report, error) {
 	specR, specW, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("isolation: %w", err)
@@ -63,7 +67,7 @@ func Spawn(ctx context.Context, spec any, o *Options) (*Report, error) {
 	defer reportR.Close()
 
 	cmd := o.command()
-	cmd.ExtraFiles = append([]*os.File{specR, reportW}, o.Files...) // specFD, reportFD
+	cmd.ExtraFiles = append([]*os.File{specR, reportW}, o.Files...) // the first two, in the order that package supervisor knows
 	stdin, err := feed(cmd, o.Stdin)
 	if err != nil {
 		return nil, errors.Join(err, specR.Close(), reportW.Close())
@@ -132,7 +136,7 @@ func feed(cmd *exec.Cmd, r io.Reader) (done func(), err error) {
 }
 
 // serve calls Started and then does what spec says. Without instructions, the process ends.
-func (o *Options) serve(ctx context.Context, cmd *exec.Cmd, spec any, to io.WriteCloser, from io.Reader) (*Report, error) {
+func (o *Options) serve(ctx context.Context, cmd *exec.Cmd, spec any, to io.WriteCloser, from io.Reader) (*supervisor.Report, error) {
 	if o.Started != nil {
 		if err := o.Started(cmd.Process.Pid); err != nil {
 			return nil, errors.Join(err, to.Close())
@@ -143,9 +147,9 @@ func (o *Options) serve(ctx context.Context, cmd *exec.Cmd, spec any, to io.Writ
 
 // converse sends spec and waits for the report. When ctx ends first, the process is told to stop
 // and after a while killed.
-func converse(ctx context.Context, cmd *exec.Cmd, spec any, to io.WriteCloser, from io.Reader) (*Report, error) {
+func converse(ctx context.Context, cmd *exec.Cmd, spec any, to io.WriteCloser, from io.Reader) (*supervisor.Report, error) {
 	type answer struct {
-		report *Report
+		report *supervisor.Report
 		err    error
 	}
 	answers := make(chan answer, 1)
@@ -154,7 +158,7 @@ func converse(ctx context.Context, cmd *exec.Cmd, spec any, to io.WriteCloser, f
 		if err := gob.NewEncoder(to).Encode(spec); err != nil {
 			a.err = fmt.Errorf("isolation: instructing the parent of the process: %w", err)
 		} else {
-			a.report = new(Report)
+			a.report = new(supervisor.Report)
 			if err := gob.NewDecoder(from).Decode(a.report); err != nil {
 				a.err = fmt.Errorf("isolation: the parent of the process did not report: %w", err)
 			}

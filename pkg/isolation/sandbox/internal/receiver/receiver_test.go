@@ -1,4 +1,4 @@
-package changes
+package receiver_test
 
 import (
 	"bytes"
@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/changes"
+	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/receiver"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
@@ -52,7 +54,7 @@ func sent(tb testing.TB) []byte {
 	}
 	defer root.Close()
 	var out bytes.Buffer
-	s := NewSender(&out)
+	s := changes.NewSender(&out)
 	if err := s.Send(3, root, time.Now()); err != nil {
 		tb.Fatal(err)
 	}
@@ -65,7 +67,7 @@ func sent(tb testing.TB) []byte {
 // receive reads everything of a stream: the numbers of the directories, and their layers.
 func receive(tb testing.TB, data []byte, v *tree.View) (numbers []int, layers []layer.Layer, err error) {
 	tb.Helper()
-	r := NewReceiver(bytes.NewReader(data))
+	r := receiver.New(bytes.NewReader(data))
 	for {
 		n, more, err := r.Next()
 		if err != nil || !more {

@@ -1,4 +1,4 @@
-package supervisor_test
+package launch_test
 
 import (
 	"bytes"
@@ -16,6 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/launch"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 )
 
@@ -46,7 +48,7 @@ func TestMain(m *testing.M) {
 }
 
 // run runs a command and returns its output and the report's error.
-func run(ctx context.Context, t *testing.T, s *spec, o *supervisor.Options) (string, error) {
+func run(ctx context.Context, t *testing.T, s *spec, o *launch.Options) (string, error) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("needs root")
@@ -54,11 +56,11 @@ func run(ctx context.Context, t *testing.T, s *spec, o *supervisor.Options) (str
 	var out bytes.Buffer
 	o.Name, o.Dir, o.Stdout = name, "/", &out
 	s.Command.Env = append(s.Command.Env, "PATH=/usr/bin:/bin")
-	report, err := supervisor.Spawn(ctx, s, o)
+	report, err := launch.Run(ctx, s, o)
 	if err != nil {
 		return out.String(), err
 	}
-	return out.String(), report.Err(s.Command.Args, false)
+	return out.String(), host.Outcome(report, s.Command.Args, false)
 }
 
 func shell(script string) []string { return []string{"sh", "-c", script} }
@@ -81,7 +83,7 @@ func TestOutput(t *testing.T) {
 		{"descriptors", supervisor.Command{Args: shell("ls /proc/$$/fd; :")}, "", "0\n1\n2\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			o := &supervisor.Options{}
+			o := &launch.Options{}
 			if c.stdin != "" {
 				o.Stdin = strings.NewReader(c.stdin)
 			}
@@ -111,7 +113,7 @@ func TestErrors(t *testing.T) {
 		{"not a program", []string{"/etc/passwd"}, 126, 0, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := run(t.Context(), t, &spec{Command: supervisor.Command{Args: c.args}}, &supervisor.Options{})
+			_, err := run(t.Context(), t, &spec{Command: supervisor.Command{Args: c.args}}, &launch.Options{})
 			if c.code == 0 {
 				if err != nil {
 					t.Error(err)
@@ -127,12 +129,12 @@ func TestErrors(t *testing.T) {
 }
 
 func TestStepErrorsAreReported(t *testing.T) {
-	_, err := run(t.Context(), t, &spec{Fail: true}, &supervisor.Options{})
+	_, err := run(t.Context(), t, &spec{Fail: true}, &launch.Options{})
 	if !errors.Is(err, unix.EXDEV) || err.Error() != "isolation: failing: "+unix.EXDEV.Error() {
 		t.Errorf("error is %v", err)
 	}
 	limit := supervisor.Rlimit{Resource: -1}
-	_, err = run(t.Context(), t, &spec{Command: supervisor.Command{Args: shell("true"), Rlimits: []supervisor.Rlimit{limit}}}, &supervisor.Options{})
+	_, err = run(t.Context(), t, &spec{Command: supervisor.Command{Args: shell("true"), Rlimits: []supervisor.Rlimit{limit}}}, &launch.Options{})
 	if !errors.Is(err, unix.EINVAL) || !strings.HasPrefix(err.Error(), "isolation: setting resource limits: ") {
 		t.Errorf("error is %v", err)
 	}
@@ -145,17 +147,16 @@ func TestReportOfMemoryRunningOut(t *testing.T) {
 		want      bool
 	}{{137, true, true}, {137, false, false}, {1, true, false}} {
 		var exit *isolation.ExitError
-		r := supervisor.Report{Code: c.code}
-		if err := r.Err(nil, c.oomKilled); !errors.As(err, &exit) || exit.OOM != c.want {
+		if err := host.Outcome(&supervisor.Report{Code: c.code}, nil, c.oomKilled); !errors.As(err, &exit) || exit.OOM != c.want {
 			t.Errorf("code %d, killed %v: error is %v", c.code, c.oomKilled, err)
 		}
 	}
 }
 
 func TestStartError(t *testing.T) {
-	o := &supervisor.Options{Name: name, Dir: t.TempDir() + "/missing"}
-	_, err := supervisor.Spawn(t.Context(), &spec{}, o)
-	var start *supervisor.StartError
+	o := &launch.Options{Name: name, Dir: t.TempDir() + "/missing"}
+	_, err := launch.Run(t.Context(), &spec{}, o)
+	var start *launch.StartError
 	if !errors.As(err, &start) || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("error is %v, want a StartError", err)
 	}
@@ -181,7 +182,7 @@ func TestLeftProcessesAreKilled(t *testing.T) {
 	// In a session of its own, and with its parent gone.
 	out, err := run(t.Context(), t, &spec{Command: supervisor.Command{
 		Args: shell("setsid sh -c 'sleep 1000 >/dev/null 2>&1 & echo $!'"),
-	}}, &supervisor.Options{})
+	}}, &launch.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +196,7 @@ func TestCancel(t *testing.T) {
 	time.AfterFunc(500*time.Millisecond, func() { cancel(why) })
 	out, err := run(ctx, t, &spec{Command: supervisor.Command{
 		Args: shell("sleep 1000 >/dev/null 2>&1 & echo $!; wait"),
-	}}, &supervisor.Options{})
+	}}, &launch.Options{})
 	if !errors.Is(err, why) {
 		t.Errorf("error is %v, want the cause", err)
 	}
@@ -215,7 +216,7 @@ func TestCommandHasAKeyringOfItsOwn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 5 { // it is a matter of threads
-		out, err := run(t.Context(), t, &spec{Command: supervisor.Command{Args: []string{self}, Env: []string{keyringVariable + "=1"}}}, &supervisor.Options{})
+		out, err := run(t.Context(), t, &spec{Command: supervisor.Command{Args: []string{self}, Env: []string{keyringVariable + "=1"}}}, &launch.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
