@@ -22,7 +22,9 @@ func Generate(repository fs.FS) ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
-	for file, derive := range map[string]func([]byte) ([]byte, error){openShiftFile: openShiftTask, stepFile: stepAction} {
+	for file, derive := range map[string]func([]byte) ([]byte, error){
+		openShiftFile: openShiftTask, restrictedFile: restrictedTask, stepFile: stepAction,
+	} {
 		if made[file], err = derive(task); err != nil {
 			return nil, fmt.Errorf("%s from %s: %w", file, taskFile, err)
 		}

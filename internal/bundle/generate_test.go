@@ -99,8 +99,8 @@ func TestGenerateFollowsTheTask(t *testing.T) {
 		}
 	}
 	for file, want := range map[string]bool{
-		openShiftFile: true, stepFile: true, CatalogFile: true, "task/slipway/README.md": true,
-		"task/slipway-openshift/README.md": true, "stepaction/slipway/README.md": true,
+		openShiftFile: true, restrictedFile: true, stepFile: true, CatalogFile: true, "task/slipway/README.md": true,
+		"task/slipway-openshift/README.md": true, "task/slipway-restricted/README.md": true, "stepaction/slipway/README.md": true,
 		"task/slipway-index/README.md": false, "task/slipway-cache-warm/README.md": false, "pipelines/multi-arch/README.md": false,
 	} {
 		if got, there := changed[file]; got != want || !there {
@@ -123,6 +123,12 @@ func TestGenerateRefuses(t *testing.T) {
 				r[taskFile].Data = append(r[taskFile].Data, "    - name: second\n      image: x\n"...)
 			},
 			"2 steps, not one",
+		},
+		"no parameter to give another default": {
+			func(r fstest.MapFS) {
+				r[taskFile].Data = bytes.ReplaceAll(r[taskFile].Data, []byte("ISOLATION"), []byte("APARTNESS"))
+			},
+			"no parameter ISOLATION",
 		},
 		"a definition in a directory of another name": {
 			func(r fstest.MapFS) {

@@ -129,7 +129,7 @@ func TestStepActionAgreesWithTask(t *testing.T) {
 // Every parameter and workspace of a Task is used by its step, and every result is written, and nothing is
 // used that is not declared.
 func TestTasksUseWhatTheyDeclare(t *testing.T) {
-	for _, file := range []string{taskFile, openShiftFile, "task/slipway-index/slipway-index.yaml"} {
+	for _, file := range []string{taskFile, openShiftFile, restrictedFile, "task/slipway-index/slipway-index.yaml"} {
 		task := decode(t, file)
 		step := task.Spec.Steps[0]
 		used := strings.Join(append(step.Args, step.Image), "\n")
@@ -180,6 +180,32 @@ func TestOpenShiftVariant(t *testing.T) {
 	variant.Spec.Steps[0].SecurityContext = task.Spec.Steps[0].SecurityContext
 	if !reflect.DeepEqual(variant.Spec, task.Spec) {
 		t.Errorf("the variant differs in more than its securityContext:\n%+v\nthe Task is\n%+v", variant.Spec, task.Spec)
+	}
+}
+
+// The variant differs from the Task in what the Pod Security Standard "restricted" demands, in the isolation that works
+// with that, and in its name, and in nothing else.
+func TestRestrictedVariant(t *testing.T) {
+	task, variant := decode(t, taskFile), decode(t, restrictedFile)
+	if variant.Metadata.Name != "slipway-restricted" || !maps.Equal(variant.Metadata.Labels, task.Metadata.Labels) {
+		t.Errorf("metadata %+v", variant.Metadata)
+	}
+	want := map[string]any{
+		"runAsNonRoot": true, "runAsUser": 65532, "runAsGroup": 65532, "privileged": false, "allowPrivilegeEscalation": false,
+		"capabilities":   map[string]any{"drop": []any{"ALL"}},
+		"seccompProfile": map[string]any{"type": "RuntimeDefault"},
+	}
+	if got := variant.Spec.Steps[0].SecurityContext; !reflect.DeepEqual(got, want) {
+		t.Errorf("securityContext %v, want %v", got, want)
+	}
+	variant.Spec.Steps[0].SecurityContext = task.Spec.Steps[0].SecurityContext
+	i := slices.IndexFunc(task.Spec.Params, func(p paramYAML) bool { return p.Name == "ISOLATION" })
+	if variant.Spec.Params[i].Default != "sandbox" {
+		t.Errorf("ISOLATION is %v", variant.Spec.Params[i].Default)
+	}
+	variant.Spec.Params[i].Default = task.Spec.Params[i].Default
+	if !reflect.DeepEqual(variant.Spec, task.Spec) {
+		t.Errorf("the variant differs in more:\n%+v\nthe Task is\n%+v", variant.Spec, task.Spec)
 	}
 }
 

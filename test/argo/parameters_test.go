@@ -49,6 +49,13 @@ func TestEveryParameterCounts(t *testing.T) {
 				if got := render(map[string]string{p.Name: "true"}); !strings.Contains(got, `"hostUsers":false`) {
 					t.Errorf("%s: %s does not reach the pod", name, p.Name)
 				}
+			case p.Name == "restricted":
+				if got != usual {
+					t.Errorf("%s: %s=%s makes a difference", name, p.Name, value)
+				}
+				if got := render(map[string]string{p.Name: "true"}); !strings.Contains(got, `"runAsNonRoot":true`) {
+					t.Errorf("%s: %s does not reach the pod", name, p.Name)
+				}
 			case p.Name == "signing-secret":
 				if got != usual {
 					t.Errorf("%s: %s=%s makes a difference without a signature", name, p.Name, value)
@@ -203,6 +210,38 @@ func TestParametersAreThoseOfTheTask(t *testing.T) {
 		flag, _, _ := strings.Cut(a, "=")
 		if strings.HasPrefix(flag, "--") && flag != "--platform" && !flags[flag] {
 			t.Errorf("no argument %s, which the Task has", flag)
+		}
+	}
+}
+
+// With the parameter restricted, the container is that of the Task for restricted namespaces, and what a workflow's own
+// podSpecPatch says of it stays.
+func TestRestrictedIsThatOfTheTask(t *testing.T) {
+	var task struct {
+		Spec struct {
+			Steps []struct{ SecurityContext *corev1.SecurityContext }
+		}
+	}
+	if err := yaml.Unmarshal(yamlFiles(t, "task/slipway-restricted")["task/slipway-restricted/slipway-restricted.yaml"], &task); err != nil {
+		t.Fatal(err)
+	}
+	want := task.Spec.Steps[0].SecurityContext
+	for _, sign := range []string{"none", "key", "keyless"} {
+		parameters := map[string]string{"image": "r/i:1", "sign": sign}
+		plain := mainOf(t, podOf(t, instance(t, templateNamed(t, slipway(t), "build"), values(parameters), nil)))
+		parameters["restricted"] = "true"
+		tmpl := instance(t, templateNamed(t, slipway(t), "build"), values(parameters), nil)
+		main := mainOf(t, podOf(t, tmpl))
+		if !reflect.DeepEqual(main.SecurityContext, want) {
+			t.Errorf("sign %s: securityContext %+v, in the Task %+v", sign, main.SecurityContext, want)
+		}
+		main.SecurityContext, plain.SecurityContext = nil, nil
+		if !reflect.DeepEqual(main, plain) {
+			t.Errorf("sign %s: something else of the container is different:\n%+v\n%+v", sign, main, plain)
+		}
+		readOnly := mainOf(t, podOf(t, tmpl, `{"containers": [{"name": "main", "securityContext": {"readOnlyRootFilesystem": true}}]}`)).SecurityContext
+		if got := readOnly.ReadOnlyRootFilesystem; got == nil || !*got || readOnly.RunAsUser == nil || *readOnly.RunAsUser != *want.RunAsUser {
+			t.Errorf("sign %s: with the workflow's podSpecPatch it is %+v", sign, readOnly)
 		}
 	}
 }

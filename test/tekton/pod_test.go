@@ -214,7 +214,7 @@ func checkSecurity(t *testing.T, c corev1.Container) {
 func TestPodSecurity(t *testing.T) {
 	levels := map[string]api.Level{
 		"slipway": api.LevelBaseline, "slipway-openshift": api.LevelBaseline, "slipway-index": api.LevelRestricted,
-		"slipway-cache-warm": api.LevelRestricted,
+		"slipway-cache-warm": api.LevelRestricted, restrictedTask: api.LevelRestricted,
 	}
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
 	if err != nil {
