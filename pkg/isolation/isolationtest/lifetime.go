@@ -38,7 +38,7 @@ func (s *suite) daemons(t *testing.T) {
 		helper fork gg &
 		(trap '' TERM HUP INT; while :; do date +%N >>/cache/tick; usleep 1000; done) >/dev/null 2>&1 &
 		setsid sh -c 'while :; do date +%N >>/cache/tick; usleep 1000; done' >/dev/null 2>&1 &
-		usleep 100000`
+		until test -s /cache/tick; do usleep 1000; done`
 	p, out := process(s.rootfs, "sh", "-c", script)
 	p.Mounts = []isolation.Mount{{Type: isolation.MountCache, Target: "/cache", HostDir: dir}}
 	start := time.Now()

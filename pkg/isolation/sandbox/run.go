@@ -5,6 +5,7 @@ import (
 	"encoding/gob"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -278,8 +279,11 @@ func (r *run) execute(ctx context.Context) (*isolation.Changes, error) {
 		return nil, err
 	}
 	err = host.Outcome(report, r.process.Args, oom)
-	if report.Error == "" { // or else nothing was sent
+	switch {
+	case report.Error == "":
 		err = errors.Join(err, receiveErr)
+	case receiveErr != nil && !errors.Is(receiveErr, io.ErrUnexpectedEOF):
+		err = fmt.Errorf("isolation: %w", receiveErr) // which was the reason why nothing more could be sent
 	}
 	if err == nil && received.Root == nil && !r.spec.Init.ProbeOnly {
 		err = errors.New("isolation: the sandbox did not tell what changed")
@@ -355,6 +359,11 @@ func (r *run) spawn(ctx context.Context, changesTo *os.File) (_ *supervisor.Repo
 		return nil, fmt.Errorf("isolation: %w", err)
 	}
 	defer root.Close()
+	upper, err := r.backend.spool()
+	if err != nil {
+		return nil, fmt.Errorf("isolation: %w", err)
+	}
+	defer upper.Close()
 	if err := r.agents.open(); err != nil {
 		return nil, err
 	}
@@ -369,7 +378,7 @@ func (r *run) spawn(ctx context.Context, changesTo *os.File) (_ *supervisor.Repo
 	name := "k" + r.backend.id()
 	report, err := launch.Run(ctx, &r.spec, &launch.Options{
 		Name: sentry.Name, Dir: r.backend.dir,
-		Files: sentry.Files(changesTo, configFrom, root, r.images, r.agents.theirs),
+		Files: sentry.Files(changesTo, configFrom, root, upper, r.images, r.agents.theirs),
 		Started: func(int) error {
 			filter, err := r.backend.filter(network)
 			if err != nil {

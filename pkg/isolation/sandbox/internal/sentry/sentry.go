@@ -41,7 +41,7 @@ const Name = "slipway: kernel of RUN"
 // Where the kernel shows what, in its root filesystem.
 const (
 	ImagesDir = "/i" // images by their position: /i/0, …
-	UpperDir  = "/u" // an empty filesystem in memory
+	UpperDir  = "/u" // an empty filesystem, whose files are in the file at upperFD
 )
 
 // The descriptors that the builder passes beside standard streams. The first ones go on to the guest
@@ -53,18 +53,19 @@ const (
 	configFD  = 6 // a Config
 	agentsFD  = 6 // only of the guest: where it asks for ssh agents
 	rootFD    = 7 // the image of the root filesystem
-	imagesFD  = 8 // and following: the images of layers
+	upperFD   = 8 // an empty file, for what the RUN writes
+	imagesFD  = 9 // and following: the images of layers
 	// Those from 253 on are the kernel's own.
 	controlFD = 252 // a socket for its control, which the filter of its system calls knows
 )
 
 // MaxImages is how many images a kernel takes.
-const MaxImages = 240
+const MaxImages = controlFD - imagesFD - 1
 
 // Files arranges files in the order in which they have to be passed to the process, after the two
 // that launch.Run passes itself. agents is nil if there are none.
-func Files(changes, config, root *os.File, images []*os.File, agents *os.File) []*os.File {
-	files := append([]*os.File{changes, config, root}, images...)
+func Files(changes, config, root, upper *os.File, images []*os.File, agents *os.File) []*os.File {
+	files := append([]*os.File{changes, config, root, upper}, images...)
 	if agents != nil {
 		files = append(files, agents)
 	}
@@ -264,9 +265,13 @@ func arguments(c *Config, conf *config.Config, stdio []int, started time.Time) (
 	if c.Agents {
 		a.PassFDs = append(a.PassFDs, boot.FDMapping{Host: imagesFD + c.Images, Guest: agentsFD})
 	}
-	for i := range c.Images + 1 {
-		a.GoferFDs = append(a.GoferFDs, rootFD+i)
-		a.GoferMountConfs = append(a.GoferMountConfs, specutils.GoferMountConf{Lower: specutils.Erofs, Upper: specutils.NoOverlay})
+	image := specutils.GoferMountConf{Lower: specutils.Erofs, Upper: specutils.NoOverlay}
+	a.GoferFDs = append(a.GoferFDs, rootFD)
+	a.GoferFilestoreFDs = append(a.GoferFilestoreFDs, upperFD)
+	a.GoferMountConfs = append(a.GoferMountConfs, image, specutils.GoferMountConf{Lower: specutils.NoneLower, Upper: specutils.AnonOverlay})
+	for i := range c.Images {
+		a.GoferFDs = append(a.GoferFDs, imagesFD+i)
+		a.GoferMountConfs = append(a.GoferMountConfs, image)
 	}
 	return a, nil
 }
@@ -287,7 +292,8 @@ func spec(c *Config) *specs.Spec {
 			{Destination: "/sys", Type: "sysfs", Options: []string{"ro"}},
 			{Destination: "/dev", Type: "dev"},
 			{Destination: ImagesDir, Type: "tmpfs"},
-			{Destination: UpperDir, Type: "tmpfs", Options: []string{"noatime"}},
+			// Not "tmpfs", or its files would be in memory.
+			{Destination: UpperDir, Type: "bind", Source: "upper", Options: []string{"noatime"}},
 		},
 		Linux: &specs.Linux{},
 	}
