@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 
@@ -65,6 +66,11 @@ func writeBase(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
+	return writeLayout(dir, image)
+}
+
+// writeLayout writes an OCI layout that a builder of any uid reads.
+func writeLayout(dir string, image v1.Image) error {
 	path, err := layout.Write(dir, empty.Index)
 	if err != nil {
 		return err

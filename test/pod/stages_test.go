@@ -44,7 +44,7 @@ RUN --mount=type=bind,from=one,source=/out,target=/in/one \
 
 const token = "a-secret-that-is-nowhere-else"
 
-// The same build in namespaces and in place: cross-stage binds, a cache and a secret give the same
+// The same build with each isolation: cross-stage binds, a cache and a secret give the same
 // image, byte for byte, and leave nothing behind.
 func TestParallelStages(t *testing.T) {
 	needShell(t)
@@ -61,16 +61,19 @@ func TestParallelStages(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	for i, line := range described[0] {
-		if i >= len(described[1]) || described[1][i] != line {
-			t.Fatalf("entry %d differs: with namespace\n%s\nwith inplace\n%s", i, line, strings.Join(described[1][min(i, len(described[1])):], "\n"))
+	for i, b := range backends()[1:] {
+		got := described[i+1]
+		for n, line := range described[0] {
+			if n >= len(got) || got[n] != line {
+				t.Fatalf("entry %d differs: with namespace\n%s\nwith %s\n%s", n, line, b.name, strings.Join(got[min(n, len(got)):], "\n"))
+			}
 		}
-	}
-	if len(described[0]) != len(described[1]) {
-		t.Errorf("with namespace %d entries, with inplace %d", len(described[0]), len(described[1]))
-	}
-	if digests[0] != digests[1] {
-		t.Errorf("the entries are equal, but the digests are %s and %s", digests[0], digests[1])
+		if len(described[0]) != len(got) {
+			t.Errorf("with namespace %d entries, with %s %d", len(described[0]), b.name, len(got))
+		}
+		if digests[0] != digests[i+1] {
+			t.Errorf("the entries are equal, but the digests are %s and, with %s, %s", digests[0], b.name, digests[i+1])
+		}
 	}
 }
 
