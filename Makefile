@@ -82,7 +82,7 @@ test-tools: ## install what the tests use, where that is possible
 test-argo: test-tools ## run the tests against Argo Workflows
 	@$(REQUIRE_TOOLS) $(STAGE) "tests against Argo" $(GO) -C test/argo $(GO_TEST) -timeout=60m $(TESTFLAGS) ./...
 
-# The backend that BuildKit's tests are run with; for inplace, which takes the root, in containers shaped like pods.
+# The backend that BuildKit's tests are run with; inplace and sandbox in containers shaped like pods.
 ISOLATION ?= namespace
 
 .PHONY: conformance

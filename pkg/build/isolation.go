@@ -12,12 +12,14 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/slipway-build/slipway/pkg/extract"
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace"
 	"github.com/slipway-build/slipway/pkg/isolation/sandbox"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/progress"
+	"github.com/slipway-build/slipway/pkg/tree"
 )
 
 // candidate is a backend that --isolation can choose.
@@ -125,6 +127,18 @@ func (l *lazyBackend) Run(ctx context.Context, p *isolation.Process) (*isolation
 		return nil, err
 	}
 	return b.Run(ctx, p)
+}
+
+// FillCache implements isolation.CacheFiller, for backends that do not do it themselves too.
+func (l *lazyBackend) FillCache(ctx context.Context, n *tree.Node, dir string) error {
+	b, err := l.get(nil)
+	if err != nil {
+		return err
+	}
+	if f, ok := b.(isolation.CacheFiller); ok {
+		return f.FillCache(ctx, n, dir)
+	}
+	return extract.Dir(ctx, n, dir)
 }
 
 // get returns the backend. The first log that it is given says which and why.

@@ -51,6 +51,12 @@ type Checker interface {
 	Check(p *Process) error
 }
 
+// CacheFiller is implemented by backends that keep the owners of files in the directories of cache mounts in a way of their own.
+type CacheFiller interface {
+	// FillCache gives dir, the empty directory of a cache mount, the content and metadata of the directory n.
+	FillCache(ctx context.Context, n *tree.Node, dir string) error
+}
+
 // Changes is the outcome of a process that ended with status 0.
 type Changes struct {
 	// Root holds what the process changed in the root tree. Never nil; without

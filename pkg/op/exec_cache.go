@@ -195,13 +195,13 @@ func (m *ExecMount) cacheDir(ctx context.Context, env *Env, name, held string, i
 		if m.Input < 0 {
 			return os.Chmod(dir, 0o755) // whatever the umask
 		}
-		return fillCache(ctx, dir, in[m.Input].Tree, m.Selector)
+		return fillCache(ctx, env.Isolation, dir, in[m.Input].Tree, m.Selector)
 	})
 }
 
 // fillCache gives a new cache directory the owner, mode and content of the tree's directory that
 // it starts from.
-func fillCache(ctx context.Context, dir string, t *tree.Tree, selector string) error {
+func fillCache(ctx context.Context, b isolation.Backend, dir string, t *tree.Tree, selector string) error {
 	v, err := t.View(ctx)
 	if err != nil {
 		return err
@@ -212,6 +212,9 @@ func fillCache(ctx context.Context, dir string, t *tree.Tree, selector string) e
 	}
 	if start.Entry().Type != layer.Directory {
 		return errors.New("its first content is not a directory")
+	}
+	if f, ok := b.(isolation.CacheFiller); ok {
+		return f.FillCache(ctx, start, dir)
 	}
 	return extract.Dir(ctx, start, dir)
 }

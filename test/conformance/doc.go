@@ -8,7 +8,8 @@
 // Tests of BuildKit's client that send graphs in LLB are run too, as far as they are about operations and sources.
 // Slipway's command line takes Dockerfiles; for these tests the command llb does the same with a graph.
 //
-// With -isolation=inplace each call of slipway has a container of its own, shaped like a pod (package pod).
+// With -isolation=inplace or sandbox each call of slipway has a container of its own, shaped like a pod (package pod); for
+// sandbox, one of Pod Security level "restricted", as user 1000.
 //
 // expected.txt lists the tests that do not pass and why. A test that fails and is not listed, or that is
 // listed and passes, makes the run fail.

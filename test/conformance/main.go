@@ -26,9 +26,6 @@ const (
 	expectations = "expected.txt"
 )
 
-// inPlace is the backend that needs a container for itself.
-const inPlace = "inplace"
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -40,7 +37,7 @@ func main() {
 
 func run(ctx context.Context) error {
 	only := flag.String("run", "", "run only the tests whose names match this regular expression, as go test does")
-	isolation := flag.String("isolation", "namespace", "the isolation backend; inplace, which takes the root, in containers shaped like pods")
+	isolation := flag.String("isolation", "namespace", "the isolation backend; inplace and sandbox in containers shaped like pods")
 	log := flag.String("log", "", "write what the tests print to this `FILE`")
 	flag.Parse()
 
@@ -89,7 +86,7 @@ func prepare(ctx context.Context, dir, isolation string) (env []string, cleanUp 
 		}
 	}
 	rootfs := ""
-	if isolation == inPlace {
+	if client.Shaped(isolation) {
 		if rootfs, err = pod.Rootfs(ctx, "slipway"); err != nil {
 			return nil, nil, err
 		}

@@ -118,7 +118,7 @@ func TestExpectations(t *testing.T) {
 			t.Errorf("%s: got %v", name, list)
 		}
 	}
-	for _, isolation := range []string{"namespace", "inplace"} {
+	for _, isolation := range []string{"namespace", "inplace", "sandbox"} {
 		if _, err := readExpectations(expectations, isolation); err != nil {
 			t.Error(err)
 		}

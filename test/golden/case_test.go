@@ -27,9 +27,8 @@ const (
 	sectionEnv     = "env"   // environment of the build, one NAME=value a line
 	sectionFiles   = "files" // what text files cannot say, see fileSpec
 	sectionError   = "want.error"
-	wantPrefix     = "want."    // what has to come out
+	wantPrefix     = "want."    // what has to come out; with the name of another backend before it, how that differs
 	knownPrefix    = "known."   // how others differ
-	inplacePrefix  = "inplace." // how the isolation of that name differs
 	archivePrefix  = "archive/" // archives that the harness makes, see fileSpec
 	registryName   = "registry.test"
 	dockerfileName = "Dockerfile"
@@ -93,12 +92,11 @@ func (c *goldenCase) wants() map[string]string {
 	return wants
 }
 
-// wantsInplace returns what has to come out under the isolation inplace: the same but for what the
-// case says.
-func (c *goldenCase) wantsInplace() map[string]string {
+// wantsUnder returns what has to come out under another backend: the same but for what the case says.
+func (c *goldenCase) wantsUnder(backend string) map[string]string {
 	wants := c.wants()
 	for _, f := range c.archive.Files {
-		name, ok := strings.CutPrefix(f.Name, inplacePrefix)
+		name, ok := strings.CutPrefix(f.Name, backend+".")
 		switch {
 		case ok && name == sectionError:
 			return map[string]string{name: string(f.Data)}
@@ -107,6 +105,11 @@ func (c *goldenCase) wantsInplace() map[string]string {
 		}
 	}
 	return wants
+}
+
+// ofBackend reports whether a section says how another backend differs.
+func ofBackend(section string) bool {
+	return slices.ContainsFunc(backends(), func(b backend) bool { return strings.HasPrefix(section, b.name+".") })
 }
 
 // wantsError reports whether the build has to fail.
@@ -153,7 +156,7 @@ func (c *goldenCase) setup(dir string, bases *bases) error {
 	for _, f := range c.archive.Files {
 		text := strings.ReplaceAll(string(f.Data), registryName, bases.host)
 		switch {
-		case strings.HasPrefix(f.Name, wantPrefix), strings.HasPrefix(f.Name, knownPrefix), strings.HasPrefix(f.Name, inplacePrefix), slices.Contains([]string{sectionArgs, sectionEnv, sectionFiles}, f.Name):
+		case strings.HasPrefix(f.Name, wantPrefix), strings.HasPrefix(f.Name, knownPrefix), ofBackend(f.Name), slices.Contains([]string{sectionArgs, sectionEnv, sectionFiles}, f.Name):
 		case strings.HasPrefix(f.Name, archivePrefix):
 			archives = append(archives, txtar.File{Name: strings.TrimPrefix(f.Name, archivePrefix), Data: []byte(text)})
 		default:
@@ -194,15 +197,15 @@ func (c *goldenCase) save() error { return os.WriteFile(c.file, txtar.Format(c.a
 // update writes what came out into the case's file.
 func (c *goldenCase) update(got map[string]string) error { return c.replace(wantPrefix, got) }
 
-// updateInplace writes what comes out differently under the isolation inplace into the case's file.
-func (c *goldenCase) updateInplace(got map[string]string) error {
+// updateUnder writes what comes out differently under another backend into the case's file.
+func (c *goldenCase) updateUnder(backend string, got map[string]string) error {
 	wants, differ := c.wants(), map[string]string{}
 	for name, text := range got {
 		if wants[name] != text {
-			differ[inplacePrefix+name] = text
+			differ[backend+"."+name] = text
 		}
 	}
-	return c.replace(inplacePrefix, differ)
+	return c.replace(backend+".", differ)
 }
 
 // replace puts sections in place of all those with a prefix.
@@ -213,7 +216,7 @@ func (c *goldenCase) replace(prefix string, sections map[string]string) error {
 	}
 	rank := func(f txtar.File) int {
 		switch {
-		case strings.HasPrefix(f.Name, inplacePrefix):
+		case ofBackend(f.Name):
 			return 3
 		case !strings.HasPrefix(f.Name, wantPrefix):
 			return 0

@@ -142,15 +142,17 @@ func TestGolden(t *testing.T) {
 			})
 		}
 	})
-	t.Run("inplace", func(t *testing.T) {
-		container := s.startContainer(t)
-		for _, c := range cases {
-			if !c.runs() {
-				continue // no isolation has a part in it
+	for _, b := range backends() {
+		t.Run(b.name, func(t *testing.T) {
+			container := s.startContainer(t, b)
+			for _, c := range cases {
+				if !c.runs() {
+					continue // no isolation has a part in it
+				}
+				t.Run(c.name, func(t *testing.T) { container.check(t, c) })
 			}
-			t.Run(c.name, func(t *testing.T) { container.check(t, c) })
-		}
-	})
+		})
+	}
 }
 
 // skipUnlessPossible skips cases that need more than this machine has.

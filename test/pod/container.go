@@ -63,6 +63,9 @@ func check(spec *Spec) error {
 		if !filepath.IsAbs(v.Path) {
 			return fmt.Errorf("volume path %q is not absolute", v.Path)
 		}
+		if v.Owner != 0 && spec.Shape.UserNamespace {
+			return fmt.Errorf("volume %s: an owner and a user namespace exclude each other", v.Path)
+		}
 	}
 	return nil
 }

@@ -25,10 +25,9 @@ func (c *container) files() string  { return filepath.Join(c.dir, "files") }
 func (c *container) mountAll(spec *Spec) ([]specs.Mount, error) {
 	m := &mounter{dir: c.dir}
 	if shift := spec.Shape.shift(); shift != 0 {
-		ids := fmt.Sprintf("0:%d:%d", shift, idCount)
-		namespace, err := mount.GetUsernsFD(ids, ids)
+		namespace, err := mapping(fmt.Sprintf("0:%d:%d", shift, idCount))
 		if err != nil {
-			return nil, fmt.Errorf("making a user namespace: %w", err)
+			return nil, err
 		}
 		defer namespace.Close()
 		m.userns = namespace
@@ -128,10 +127,44 @@ func (m *mounter) volume(number int, v Volume) (specs.Mount, error) {
 			return specs.Mount{}, err
 		}
 	}
+	if v.Owner != 0 {
+		namespace, err := mapping(exchange(int(v.Owner)))
+		if err != nil {
+			return specs.Mount{}, err
+		}
+		defer namespace.Close()
+		// Without what is mounted below it: there may be this container's own directory.
+		alone := target + "-alone"
+		if err := m.directory(alone, 0o755); err != nil {
+			return specs.Mount{}, err
+		}
+		if err := unix.Mount(source, alone, "", unix.MS_BIND, ""); err != nil {
+			return specs.Mount{}, fmt.Errorf("binding %s: %w", source, err)
+		}
+		m, source = &mounter{dir: m.dir, userns: namespace}, alone
+	}
 	if err := m.bind(source, target); err != nil {
 		return specs.Mount{}, err
 	}
 	return bound(target, v.Path, v.ReadOnly), nil
+}
+
+// mapping makes a user namespace that maps users and groups alike, for idmapped mounts.
+func mapping(ids string) (*os.File, error) {
+	namespace, err := mount.GetUsernsFD(ids, ids)
+	if err != nil {
+		return nil, fmt.Errorf("making a user namespace: %w", err)
+	}
+	return namespace, nil
+}
+
+// exchange maps root to an id and that id to root, and leaves all others as they are.
+func exchange(id int) string {
+	ids := fmt.Sprintf("0:%[1]d:1,%[1]d:0:1,%[2]d:%[2]d:%[3]d", id, id+1, 1<<31-id-1)
+	if id > 1 {
+		ids += fmt.Sprintf(",1:1:%d", id-1)
+	}
+	return ids
 }
 
 // bound is a mount of the container, with the options that containerd's CRI plugin uses.

@@ -62,6 +62,9 @@ type Volume struct {
 	Host string
 	// ReadOnly is readOnly: true.
 	ReadOnly bool
+	// Owner is the user and group of the container to whom belongs what is root's on the node, and the other way round:
+	// what a test prepares is then as if that user had. 0 leaves owners as they are; it excludes a user namespace.
+	Owner uint32
 	// Memory makes this an emptyDir with medium: Memory of so many bytes, instead of
 	// Host.
 	Memory int64

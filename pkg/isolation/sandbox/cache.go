@@ -70,14 +70,23 @@ func (c *cache) close(b *Backend) error {
 }
 
 // fill writes a view into an empty directory.
-func fill(ctx context.Context, v *tree.View, dir string) (err error) {
+func fill(ctx context.Context, v *tree.View, dir string) error { return fillFrom(ctx, v.Root(), dir) }
+
+var _ isolation.CacheFiller = (*Backend)(nil)
+
+// FillCache implements [isolation.CacheFiller]: without privilege, owners are kept beside.
+func (b *Backend) FillCache(ctx context.Context, n *tree.Node, dir string) error {
+	return fillFrom(ctx, n, dir)
+}
+
+func fillFrom(ctx context.Context, n *tree.Node, dir string) (err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
 	var files []layer.File
-	for p, n := range v.Walk("") {
+	for p, n := range n.Walk("") {
 		f := layer.File{Entry: *n.Entry()}
 		f.Path = p
 		if f.Type == layer.Regular && f.Size > 0 {

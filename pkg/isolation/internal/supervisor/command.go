@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"syscall"
 	"unsafe"
 
@@ -122,6 +123,7 @@ func lower(c *Command) error {
 func setIDs(c *Command) error {
 	groups := make([]uint32, 0, len(c.Groups)+1)
 	groups = append(append(groups, c.GID), c.Groups...)
+	slices.Sort(groups) // as Linux lists them, whatever kernel this is
 	if err := setgroups(groups); err != nil {
 		return fmt.Errorf("setgroups: %w", err)
 	}

@@ -85,7 +85,19 @@ func (c *Client) run(ctx context.Context, program, command string, flags, args [
 	return stdout.Bytes(), nil
 }
 
-// inPod is run in a container of its own, shaped like a pod, in which slipway may take the root.
+// shapes are the pods for backends that are tested in one each: for inplace, which takes the root, and for sandbox,
+// which is for the pod that allows nothing.
+func shapes() map[string]pod.Shape {
+	return map[string]pod.Shape{"inplace": pod.Baseline(), "sandbox": pod.Restricted()}
+}
+
+// Shaped reports whether a backend is tested in containers shaped like pods.
+func Shaped(isolation string) bool {
+	_, ok := shapes()[isolation]
+	return ok
+}
+
+// inPod is run in a container of its own, shaped like a pod.
 func inPod(ctx context.Context, rootfs, program string, args, environment []string, stdin io.Reader, status chan *SolveStatus, failed func(report string, err error) error) ([]byte, error) {
 	if program == os.Getenv(BinaryEnv) {
 		program = "slipway" // that of the image
@@ -98,6 +110,8 @@ func inPod(ctx context.Context, rootfs, program string, args, environment []stri
 	if !strings.HasPrefix(dir, os.TempDir()+"/") {
 		dir = ""
 	}
+	isolation := os.Getenv(IsolationEnv)
+	shape := shapes()[isolation]
 	progress, stderr := io.Pipe()
 	type followed struct {
 		report string
@@ -109,10 +123,10 @@ func inPod(ctx context.Context, rootfs, program string, args, environment []stri
 		done <- followed{report, errors.Join(err, progress.Close())}
 	}()
 	result, err := pod.Execute(ctx, pod.Spec{
-		Shape: pod.Baseline(), Rootfs: rootfs, Args: append([]string{program}, args...),
-		Env: slices.Concat(pod.SlipwayEnv(), environment, []string{IsolationEnv + "=" + os.Getenv(IsolationEnv)}),
+		Shape: shape, Rootfs: rootfs, Args: append([]string{program}, args...),
+		Env: slices.Concat(pod.SlipwayEnv(), environment, []string{IsolationEnv + "=" + isolation}),
 		// All files of the tests are there, and their servers on the loopback device.
-		Volumes:     []pod.Volume{{Path: os.TempDir(), Host: os.TempDir()}},
+		Volumes:     []pod.Volume{{Path: os.TempDir(), Host: os.TempDir(), Owner: shape.UID}},
 		HostNetwork: true,
 		Dir:         dir,
 		Stdin:       stdin,

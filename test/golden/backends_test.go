@@ -20,27 +20,39 @@ const (
 // caseTime is how long the build of one case may take.
 const caseTime = time.Minute
 
-// container is one like those of a pod under the usual profile for system calls, in which slipway can run
-// processes in place only. All cases are built in it, one after the other.
+// backend is an isolation that is tested in a pod, one whose shape lets no better one work.
+type backend struct {
+	name  string // also, with a dot, the prefix of the sections that say how it differs
+	shape pod.Shape
+}
+
+// backends are those that are tested in pods.
+func backends() []backend {
+	return []backend{{"inplace", pod.Baseline()}, {"sandbox", pod.Restricted()}}
+}
+
+// container is one like those of a pod, in which all cases are built, one after the other.
 type container struct {
 	*suite
+	backend
+
 	work  string // containerWork on this machine
 	shell *pod.Shell
 }
 
 // startContainer starts the container; it ends with the test, and has then to be as it was.
-func (s *suite) startContainer(t *testing.T) *container {
+func (s *suite) startContainer(t *testing.T, b backend) *container {
 	t.Helper()
 	pod.Require(t)
 	if !s.canRun {
 		t.Skip("the container's shell is a static busybox (Debian: busybox-static)")
 	}
 	t.Setenv(testbin.Env, s.binary)
-	c := &container{suite: s, work: pod.EmptyDir(t)}
-	spec := pod.Slipway(t, pod.Baseline())
+	c := &container{suite: s, backend: b, work: pod.EmptyDir(t)}
+	spec := pod.Slipway(t, b.shape)
 	spec.HostNetwork = true // where the registry is
 	spec.Volumes = []pod.Volume{{Path: containerState, Host: pod.EmptyDir(t)}}
-	c.shell = pod.StartShell(t, spec, pod.Volume{Path: containerWork, Host: c.work})
+	c.shell = pod.StartShell(t, spec, pod.Volume{Path: containerWork, Host: c.work, Owner: b.shape.UID})
 	return c
 }
 
@@ -56,20 +68,20 @@ func (c *container) check(t *testing.T, gc *goldenCase) {
 	end.stderr = strings.NewReplacer(
 		c.host, registryName, path.Join(containerWork, gc.name), "$WORK", containerState, "$STATE",
 	).Replace(end.stderr)
-	want := gc.wantsInplace()
+	want := gc.wantsUnder(c.name)
 	_, fails := want[sectionError]
 	if !*update {
 		end.expect(t, fails)
 	}
 	got, digest := c.outcome(t, gc, filepath.Join(dir, out), end)
 	if *update {
-		if err := gc.updateInplace(got); err != nil {
+		if err := gc.updateUnder(c.name, got); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
 	compare(t, want, got)
-	if _, other := gc.section(inplacePrefix + wantPrefix + "tree"); !fails && !other && gc.digest != "" && digest != gc.digest {
+	if _, other := gc.section(c.name + "." + wantPrefix + "tree"); !fails && !other && gc.digest != "" && digest != gc.digest {
 		t.Errorf("the build gives %s, that with namespaces %s", digest, gc.digest)
 	}
 }
@@ -78,6 +90,6 @@ func (c *container) check(t *testing.T, gc *goldenCase) {
 func (c *container) run(t *testing.T, gc *goldenCase, out string) ending {
 	t.Helper()
 	args := append([]string{"slipway"}, c.arguments(gc, out, containerState)...)
-	code, stderr := c.shell.Run(t, gc.name, gc.lines(sectionEnv), caseTime, append(args, "--isolation=inplace")...)
+	code, stderr := c.shell.Run(t, gc.name, gc.lines(sectionEnv), caseTime, append(args, "--isolation="+c.name)...)
 	return ending{code, stderr}
 }

@@ -1,0 +1,160 @@
+// Package realbuilds builds what people build in pods of Pod Security level "restricted": a compiler from Debian's packages and
+// a program with it, a Go program with the Go toolchain, an npm project, an image with users, setuid programs and file
+// capabilities. The layers have to be those that the isolation backend "namespace" makes.
+package realbuilds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/slipway-build/slipway/internal/testbase"
+	"github.com/slipway-build/slipway/internal/testbin"
+	"github.com/slipway-build/slipway/test/pod"
+)
+
+// bases are the images that the Dockerfiles call by these names: a minimal Debian with these packages.
+func bases() map[string][]string {
+	return map[string][]string{"debian": nil, "node": {"nodejs"}}
+}
+
+// machine is what all builds get of this machine.
+type machine struct {
+	bases        string // a directory with the base images, an OCI layout each
+	certificates string // a directory with the file "certificates", of the authorities that this machine trusts
+	goroot       string
+	npm          string            // a directory with the file "npm.tgz"
+	states       map[string]string // by backend, a state directory for all builds
+}
+
+// prepare makes what the builds need, or ends the test.
+func prepare(t *testing.T) *machine {
+	t.Helper()
+	pod.Require(t)
+	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
+		t.Skip("the sandbox does not exist for " + runtime.GOARCH)
+	}
+	needTool(t, "mmdebstrap", "makes the base images")
+	needTool(t, "npm", "downloads itself for the base image")
+	binary, err := pod.Binary(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(testbin.Env, binary)
+	m := &machine{bases: t.TempDir(), certificates: t.TempDir(), goroot: runtime.GOROOT(), states: map[string]string{}}
+	for _, b := range backends() {
+		m.states[b.name] = pod.EmptyDir(t)
+	}
+	for name, packages := range bases() {
+		if err := writeBase(t.Context(), filepath.Join(m.bases, name), packages); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := readable(m.bases); err != nil {
+		t.Fatal(err)
+	}
+	m.npm = packNPM(t)
+	if err := writeCertificates(filepath.Join(m.certificates, "certificates")); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// needTool skips a test, or ends it where all tools have to be there, if there is no such program.
+func needTool(t *testing.T, name, use string) {
+	t.Helper()
+	_, err := exec.LookPath(name)
+	switch {
+	case err == nil:
+	case os.Getenv(pod.RequireToolsEnv) != "":
+		t.Fatalf("%s is not installed", name)
+	default:
+		t.Skipf("%s is not installed, which %s", name, use)
+	}
+}
+
+// npmVersion is one that the Node of Debian's release can run.
+const npmVersion = "10.9.2"
+
+// packNPM downloads npm, without the 400 packages that Debian's needs, and gives the directory of its archive.
+func packNPM(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), "npm", "pack", "npm@"+npmVersion)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("npm pack: %v\n%s", err, out)
+	}
+	if err := os.Rename(filepath.Join(dir, "npm-"+npmVersion+".tgz"), filepath.Join(dir, "npm.tgz")); err != nil {
+		t.Fatal(err)
+	}
+	if err := readable(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// writeBase writes a base image.
+func writeBase(ctx context.Context, dir string, packages []string) error {
+	root, err := testbase.Debian(ctx, packages...)
+	if err != nil {
+		return err
+	}
+	data, err := os.ReadFile(root)
+	if err != nil {
+		return err
+	}
+	image, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1), static.NewLayer(data, types.OCIUncompressedLayer))
+	if err != nil {
+		return err
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		return err
+	}
+	config = config.DeepCopy()
+	config.OS, config.Architecture = "linux", runtime.GOARCH
+	config.Config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	if image, err = mutate.ConfigFile(image, config); err != nil {
+		return err
+	}
+	path, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		return err
+	}
+	return path.AppendImage(image)
+}
+
+// readable lets any user read a directory.
+func readable(dir string) error {
+	return filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			return os.Chmod(name, 0o755)
+		}
+		return os.Chmod(name, 0o644)
+	})
+}
+
+// writeCertificates copies the authorities that this machine trusts, so that a RUN can ask the same servers.
+func writeCertificates(path string) error {
+	data, err := os.ReadFile("/etc/ssl/certs/ca-certificates.crt")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("what this machine trusts: %w", err)
+	}
+	return os.WriteFile(path, data, 0o644)
+}

@@ -1,0 +1,12 @@
+package main
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"strings"
+)
+
+func main() {
+	fmt.Printf("%.4x\n", sha256.Sum256([]byte(strings.Join(os.Args[1:], " "))))
+}
