@@ -105,7 +105,7 @@ func TestRealBuilds(t *testing.T) {
 }
 
 // build builds a project in a pod, and reads the image.
-func (m *machine) build(t *testing.T, b backend, p project, flags []string) *built {
+func (m *machine) build(t testing.TB, b backend, p project, flags []string) *built {
 	t.Helper()
 	context, err := filepath.Abs(filepath.Join("testdata", p.name))
 	if err != nil {
@@ -130,9 +130,7 @@ func (m *machine) build(t *testing.T, b backend, p project, flags []string) *bui
 		{Path: "/machine", Host: m.certificates, ReadOnly: true},
 	}
 	spec.HostNetwork, spec.DiffRoot, spec.Timeout = true, true, 15*time.Minute
-	started := time.Now()
 	result := pod.Run(t, spec)
-	t.Logf("%s: %.1f s", b.name, time.Since(started).Seconds())
 	if result.ExitCode != 0 {
 		t.Fatalf("%s: exit code %d\n%s%s", b.name, result.ExitCode, result.Stdout, result.Stderr)
 	}

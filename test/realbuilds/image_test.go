@@ -26,7 +26,7 @@ type built struct {
 }
 
 // read reads the one image of an OCI layout, without the layers of a base image that is the first one.
-func read(t *testing.T, dir string, baseLayers int) *built {
+func read(t testing.TB, dir string, baseLayers int) *built {
 	t.Helper()
 	index, err := layout.ImageIndexFromPath(dir)
 	if err != nil {

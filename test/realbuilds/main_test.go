@@ -40,7 +40,7 @@ type machine struct {
 }
 
 // prepare makes what the builds need, or ends the test.
-func prepare(t *testing.T) *machine {
+func prepare(t testing.TB) *machine {
 	t.Helper()
 	pod.Require(t)
 	if runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64" {
@@ -73,7 +73,7 @@ func prepare(t *testing.T) *machine {
 }
 
 // needTool skips a test, or ends it where all tools have to be there, if there is no such program.
-func needTool(t *testing.T, name, use string) {
+func needTool(t testing.TB, name, use string) {
 	t.Helper()
 	_, err := exec.LookPath(name)
 	switch {
@@ -89,7 +89,7 @@ func needTool(t *testing.T, name, use string) {
 const npmVersion = "10.9.2"
 
 // packNPM downloads npm, without the 400 packages that Debian's needs, and gives the directory of its archive.
-func packNPM(t *testing.T) string {
+func packNPM(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), "npm", "pack", "npm@"+npmVersion)

@@ -12,7 +12,7 @@ import (
 )
 
 // networkFlags let a RUN in a pod reach what this machine reaches: a pod has another name server, which is not there.
-func networkFlags(t *testing.T) []string {
+func networkFlags(t testing.TB) []string {
 	t.Helper()
 	registry := npmRegistry(t)
 	flags := []string{"--build-arg=NPM_CONFIG_REGISTRY=" + registry}
@@ -43,7 +43,7 @@ func networkFlags(t *testing.T) []string {
 }
 
 // npmRegistry is where this machine has modules of Node from.
-func npmRegistry(t *testing.T) string {
+func npmRegistry(t testing.TB) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "npm", "config", "get", "registry").Output()
 	if err != nil {
