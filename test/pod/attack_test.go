@@ -44,6 +44,7 @@ const (
 	ofEnv    = "canary-environment"
 	ofBefore = "canary-before"
 	ofBeside = "canary-beside"
+	ofArgs   = "canary-argument"
 )
 
 // plant puts the canaries where a pod of a build has them.
@@ -67,7 +68,7 @@ func TestAttacks(t *testing.T) {
 	needShell(t)
 	for _, b := range []backend{{"namespace", pod.Default()}, {"namespace", pod.UserNS()}, {"namespace", pod.Privileged()}, {"sandbox", pod.Restricted()}} {
 		t.Run(b.shape.Name+" "+b.name, func(t *testing.T) {
-			spec, image := slipwaySpec(t, b.shape, attacked, "--isolation="+b.name, "--secret=id=before,src=/secret/before", "--secret=id=beside,src=/secret/beside")
+			spec, image := slipwaySpec(t, b.shape, attacked, "--isolation="+b.name, "--build-arg=UNUSED="+ofArgs, "--secret=id=before,src=/secret/before", "--secret=id=beside,src=/secret/beside")
 			copyProbe(t, &spec)
 			plant(t, &spec)
 			result := pod.Run(t, spec)
@@ -95,7 +96,7 @@ func TestAttacks(t *testing.T) {
 						t.Error("was not tried")
 					}
 					for _, what := range reached {
-						if !ownKernel(b, name, what) {
+						if !granted(b, name, what) {
 							t.Errorf("reached %s", what)
 						}
 					}
@@ -114,13 +115,16 @@ func scopes() bool {
 	return errno == 0 && version >= 6
 }
 
-// ownKernel tells whether what was reached is a file of the kernel that the sandbox makes for the RUN, and that ends with it.
-func ownKernel(b backend, name, what string) bool {
-	const files = "the kernel's files"
-	if file, is := strings.CutPrefix(what, files+": "); is && name == again {
-		name, what = files, file
+// granted tells whether docs/isolation.md says that something is within reach: where parts of the pod's /proc are masked, a RUN in
+// namespaces sees the pod's; and what can be written in the sandbox's is of a kernel that it makes for the RUN, and that ends with it.
+func granted(b backend, name, what string) bool {
+	if name == again {
+		name, what, _ = strings.Cut(what, ": ")
 	}
-	return b.name == "sandbox" && name == files && strings.HasPrefix(what, "/proc/")
+	if b.name == "sandbox" {
+		return name == "the kernel's files" && strings.HasPrefix(what, "/proc/")
+	}
+	return !b.shape.Privileged && name == "arguments of other processes"
 }
 
 // copyProbe puts the program into the build's context.
@@ -149,7 +153,7 @@ func TestAttacksSucceedWithoutIsolation(t *testing.T) {
 		pod.Volume{Path: "/i", Host: pod.EmptyDir(t)}, pod.Volume{Path: "/u", Host: pod.EmptyDir(t)},
 	)
 	spec.Rootfs = pod.SlipwayDebugRootfs(t)
-	spec.Args = []string{"sh", "-c", "/probe/probe hold 127.0.0.1:7777 /secret/beside & exec 5</secret/before; exec /probe/probe attack 127.0.0.1:7777 /lower/victim"}
+	spec.Args = []string{"sh", "-c", "sh -c '/probe/probe hold 127.0.0.1:7777 /secret/beside; : " + ofArgs + "' & exec 5</secret/before; exec /probe/probe attack 127.0.0.1:7777 /lower/victim"}
 	result := pod.Run(t, spec)
 	if result.ExitCode != 0 {
 		t.Fatalf("exit code %d\n%s%s", result.ExitCode, result.Stdout, result.Stderr)
@@ -163,6 +167,7 @@ func TestAttacksSucceedWithoutIsolation(t *testing.T) {
 		"registry logins":                {ofLogin},
 		"all files":                      {ofToken, ofLogin, ofBefore, ofBeside},
 		"secrets of other stages":        {ofBefore, ofBeside},
+		"arguments of other processes":   {ofArgs},
 		"environment of other processes": {ofEnv},
 		"memory by /proc":                {ofEnv, ofBeside},
 	}
@@ -179,6 +184,32 @@ func TestAttacksSucceedWithoutIsolation(t *testing.T) {
 	}
 	if damaged, err := os.ReadFile(filepath.Join(victim, "victim")); err != nil || string(damaged) != "damaged\n" {
 		t.Errorf("the victim holds %q: %v", damaged, err)
+	}
+}
+
+// In place, what docs/isolation.md says to be out of reach there is so, and what it says to be within reach is.
+func TestAttacksInPlace(t *testing.T) {
+	spec, image := slipwaySpec(t, pod.Baseline(), "FROM base\nCOPY probe /probe\nRUN exec /probe attack '' /sys/victim >/report\n", "--isolation=inplace")
+	copyProbe(t, &spec)
+	plant(t, &spec)
+	result := pod.Run(t, spec)
+	if result.ExitCode != 0 {
+		t.Fatalf("exit code %d\n%s", result.ExitCode, result.Stderr)
+	}
+	report, err := attack.Read(imageFile(t, readImage(t, image), "report"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, canary := range map[string]string{
+		"service account token": ofToken, "registry logins": ofLogin, "secrets of other stages": ofBefore, "signals": "/proc/1",
+		"inherited descriptors": "", "environment of other processes": "", "working directories of other processes": "",
+		"descriptors of other processes": "", "namespaces of other processes": "", "memory by /proc": "", "memory by process_vm_readv": "", "tracing": "",
+		"devices": "", "file handles": "", "mounting": "", "read-only mounts": "",
+	} {
+		reached := strings.Join(report[name], "\n")
+		if !strings.Contains(reached, canary) || (canary == "") != (reached == "") {
+			t.Errorf("%s: reached %q, want %q", name, reached, canary)
+		}
 	}
 }
 

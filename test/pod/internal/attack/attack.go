@@ -44,6 +44,7 @@ func attacks() []attack {
 		{"all files", (*attacker).allFiles},
 		{"secrets of other stages", (*attacker).secrets},
 		{"directories of the sandbox's kernel", (*attacker).kernelDirectories},
+		{"arguments of other processes", (*attacker).arguments},
 		{"environment of other processes", (*attacker).environments},
 		{"working directories of other processes", (*attacker).workingDirectories},
 		{"descriptors of other processes", (*attacker).descriptors},
@@ -97,17 +98,20 @@ func newAttacker(victim string, own ...int) (*attacker, error) {
 	return a, nil
 }
 
-// Attack tries everything while the process that [Hold] is in is running. victim is a file that must not be written to.
+// Attack tries everything while the process that [Hold] is in is running, or at once if address is empty. victim is a file that
+// must not be written to.
 func Attack(address, victim string) (_ Report, err error) {
 	inherited, err := inheritedDescriptors()
 	if err != nil {
 		return nil, err
 	}
-	connection, err := meet(address)
-	if err != nil {
-		return nil, err
+	if address != "" {
+		connection, err := meet(address)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, connection.Close()) }()
 	}
-	defer func() { err = errors.Join(err, connection.Close()) }()
 	a, err := newAttacker(victim, os.Getppid())
 	if err != nil {
 		return nil, err

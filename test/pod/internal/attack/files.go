@@ -98,13 +98,11 @@ func (a *attacker) kernelDirectories() []string {
 	return found
 }
 
-func (a *attacker) environments() []string {
-	return a.eachOther("environ", a.search)
-}
+func (a *attacker) arguments() []string { return a.eachOther("cmdline", a.search) }
 
-func (a *attacker) workingDirectories() []string {
-	return a.eachOther("cwd/.", opened)
-}
+func (a *attacker) environments() []string { return a.eachOther("environ", a.search) }
+
+func (a *attacker) workingDirectories() []string { return a.eachOther("cwd/.", opened) }
 
 // descriptors opens what other processes have open.
 func (a *attacker) descriptors() []string {
