@@ -38,12 +38,11 @@ func (a *attacker) found(where string, data []byte) []string {
 func (a *attacker) searchBelow(dir string) []string {
 	var found []string
 	_ = filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return nil // what cannot be read is not reached
-		case path == "/proc" || path == "/sys" || path == "/dev":
+		if path == "/proc" || path == "/sys" || path == "/dev" {
 			return fs.SkipDir
-		case entry.Type().IsRegular():
+		}
+		// What cannot be read is not reached.
+		if err == nil && entry.Type().IsRegular() {
 			found = append(found, a.search(path)...)
 		}
 		return nil
