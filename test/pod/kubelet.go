@@ -67,7 +67,7 @@ func (m *mounter) nodeFiles(dir string, spec *Spec) ([]specs.Mount, error) {
 
 // serviceAccount makes the volume with a pod's token, as kubelet writes it: a directory with a time
 // for a name, behind links, so that all files can be replaced at once.
-func (m *mounter) serviceAccount() (specs.Mount, error) {
+func (m *mounter) serviceAccount(token string) (specs.Mount, error) {
 	source, seen := filepath.Join(m.dir, "account"), filepath.Join(m.dir, "account-seen")
 	if err := m.tmpfs(source, "mode=1777,size=1m"); err != nil {
 		return specs.Mount{}, err
@@ -77,7 +77,7 @@ func (m *mounter) serviceAccount() (specs.Mount, error) {
 		m.directory(filepath.Join(source, version), 0o755),
 		os.Symlink(version, filepath.Join(source, data)),
 	)
-	for name, content := range map[string]string{"token": "not-a-token", "ca.crt": "not a certificate\n", "namespace": "default"} {
+	for name, content := range map[string]string{"token": token, "ca.crt": "not a certificate\n", "namespace": "default"} {
 		err = errors.Join(err,
 			os.WriteFile(filepath.Join(source, version, name), []byte(content), 0o644),
 			os.Symlink(filepath.Join(data, name), filepath.Join(source, name)),

@@ -1,6 +1,7 @@
 package pod
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -40,7 +41,7 @@ func (c *container) mountAll(spec *Spec) ([]specs.Mount, error) {
 	if err != nil {
 		return nil, err
 	}
-	account, err := m.serviceAccount()
+	account, err := m.serviceAccount(cmp.Or(spec.Token, "not-a-token"))
 	if err != nil {
 		return nil, err
 	}

@@ -32,6 +32,8 @@ type Spec struct {
 	Dir string
 	// Volumes are mounted into the container.
 	Volumes []Volume
+	// Token is the service account's, "not-a-token" if empty.
+	Token string
 	// Stdin is the standard input, empty if nil.
 	Stdin io.Reader
 	// Stderr gets what the container writes to its standard error, as it comes; nil for nobody.

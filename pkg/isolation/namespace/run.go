@@ -131,11 +131,11 @@ func (r *run) prepare(ctx context.Context, limits []supervisor.Rlimit) error {
 		s.ShmSize = defaultShmSize
 	}
 	s.Loopback = p.Network == isolation.NetworkNone
-	s.Cwd, s.Unmasked = p.Cwd, p.Insecure
+	s.Cwd, s.Unmasked, s.NoDevices = p.Cwd, p.Insecure, !p.Insecure
 	s.Command = supervisor.Command{
 		Args: p.Args, Env: p.Env,
 		UID: p.User.UID, GID: p.User.GID, Groups: p.User.Groups,
-		Capabilities: uint64(r.capabilities()), Rlimits: limits,
+		Capabilities: uint64(r.capabilities()), Rlimits: limits, Scoped: true,
 	}
 	if err := r.files(); err != nil {
 		return err

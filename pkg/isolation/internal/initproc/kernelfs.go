@@ -125,7 +125,8 @@ func (s *session) eachExisting(dir string, names []string, cover func(target int
 // mountDev provides a /dev with the devices that every process expects, which are the
 // pod's own: no device can be made in a user namespace.
 func (s *session) mountDev() error {
-	dev, err := newMount("tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_STRICTATIME,
+	// What is shown in it are mounts of their own.
+	dev, err := newMount("tmpfs", s.noDevices(unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_STRICTATIME),
 		option{"mode", "0755"}, option{"size", "65536k"})
 	if err != nil {
 		return err

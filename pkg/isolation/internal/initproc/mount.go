@@ -161,7 +161,11 @@ func (s *session) mountOverlay(o *Overlay) (root int, err error) {
 	if len(data) >= os.Getpagesize() {
 		return -1, fmt.Errorf("overlay: %d lower directories do not fit into the options of mount(2)", len(o.Lowers))
 	}
-	if err := unix.Mount("overlay", o.Mountpoint, "overlay", o.Flags, data); err != nil {
+	flags := o.Flags
+	if s.spec.NoDevices {
+		flags |= unix.MS_NODEV
+	}
+	if err := unix.Mount("overlay", o.Mountpoint, "overlay", flags, data); err != nil {
 		return -1, fmt.Errorf("overlay: %w", err)
 	}
 	return openDir(unix.AT_FDCWD, o.Mountpoint)

@@ -149,7 +149,11 @@ func (s *session) source(m *Mount) (int, error) {
 			return -1, err
 		}
 		defer unix.Close(root)
-		return s.selectMount(root, m.Selector)
+		dir, err := s.selectMount(root, m.Selector)
+		if err != nil || !s.spec.NoDevices {
+			return dir, err
+		}
+		return dir, restrict(dir, unix.MOUNT_ATTR_NODEV, false)
 	case m.Socket != "":
 		return s.showFile(unix.AT_FDCWD, m.Socket)
 	case m.Tmpfs != nil:
@@ -157,9 +161,17 @@ func (s *session) source(m *Mount) (int, error) {
 		if m.Tmpfs.Size > 0 {
 			options = append(options, option{"size", strconv.FormatInt(m.Tmpfs.Size, 10)})
 		}
-		return newMount("tmpfs", unix.MOUNT_ATTR_NOSUID, options...)
+		return newMount("tmpfs", s.noDevices(unix.MOUNT_ATTR_NOSUID), options...)
 	}
 	return -1, errors.New("mount without a source")
+}
+
+// noDevices adds to the attributes of a new mount the one that the spec asks for.
+func (s *session) noDevices(attrs int) int {
+	if s.spec.NoDevices {
+		attrs |= unix.MOUNT_ATTR_NODEV
+	}
+	return attrs
 }
 
 // selectMount makes a detached mount of what is at selector inside root.

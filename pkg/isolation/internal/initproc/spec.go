@@ -36,6 +36,9 @@ type Spec struct {
 
 	Command supervisor.Command
 	Cwd     string
+	// NoDevices makes device files that are not in /dev impossible to open: in a pod with all privileges, a RUN could make one of
+	// the node's disk.
+	NoDevices bool
 	// Unmasked leaves /proc and /sys as writable and readable as the pod has them.
 	Unmasked bool
 }

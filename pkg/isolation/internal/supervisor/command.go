@@ -23,6 +23,9 @@ type Command struct {
 	// Capabilities is the bounding set of the command: bit n stands for capability n of <linux/capability.h>.
 	Capabilities uint64
 	Rlimits      []Rlimit
+	// Scoped keeps the command from sending signals to processes, and from connecting to abstract sockets, that it
+	// has not started or opened, where the kernel can do that (see scope).
+	Scoped bool
 }
 
 // Rlimit is a resource limit by its number in <asm/resource.h>.
@@ -61,6 +64,11 @@ func start(c *Command) (pid int, err error) {
 func startHere(c *Command) (int, error) {
 	if err := leaveKeyring(); err != nil {
 		return 0, &StepError{"leaving the builder's keyring", err}
+	}
+	if c.Scoped {
+		if err := scope(); err != nil {
+			return 0, &StepError{"keeping the process from others", err}
+		}
 	}
 	if err := lower(c); err != nil {
 		return 0, &StepError{"lowering privileges", err}

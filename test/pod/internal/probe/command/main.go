@@ -6,6 +6,9 @@
 //	probe wait              says "waiting", then ends with status 3 at SIGTERM
 //	probe write FILE        copies its standard input to a file
 //	probe spoil             changes the root filesystem in various ways
+//	probe attack ADDRESS VICTIM
+//	                        prints, as JSON, what a hostile RUN reaches
+//	probe hold ADDRESS FILE is another RUN with a secret, until it was attacked
 //	probe interrupt SIGNAL TRIES SEED OUTPUT COMMAND…
 //	                        interrupts a build at many moments, and prints what became of it
 package main
@@ -19,6 +22,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/slipway-build/slipway/test/pod/internal/attack"
 	"github.com/slipway-build/slipway/test/pod/internal/probe"
 )
 
@@ -47,6 +51,20 @@ func run(args []string) error {
 		return wait()
 	case len(args) == 1 && args[0] == "spoil":
 		return spoil()
+	case len(args) == 3 && args[0] == "attack":
+		report, err := attack.Attack(args[1], args[2])
+		if err != nil {
+			return err
+		}
+		return report.Write()
+	case len(args) == 3 && args[0] == "attack-nested":
+		own, err := strconv.Atoi(args[2])
+		if err != nil {
+			return err
+		}
+		return attack.Nested(args[1], own)
+	case len(args) == 3 && args[0] == "hold":
+		return attack.Hold(args[1], args[2])
 	case len(args) >= 6 && args[0] == "interrupt":
 		return interrupt(args[1:])
 	}
