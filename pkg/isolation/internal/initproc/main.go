@@ -12,7 +12,7 @@ import (
 // A process that was started under [Name] does its work here and ends. That is not left to main: this package
 // imports little, and is therefore initialized before most others of the program, whose initialization takes
 // many times as long as the work.
-func init() { supervisor.Main(Name, Serve) }
+func init() { supervisor.Main(Name, Serve) } //nolint:gochecknoinits // see above
 
 // Serve does what spec says. The calling process must be the first one of new namespaces.
 func Serve(spec *Spec, r *supervisor.Reaper) (supervisor.Report, error) {

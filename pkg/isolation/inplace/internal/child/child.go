@@ -22,7 +22,7 @@ type Spec struct {
 
 // A process that was started under [Name] does its work here and ends, before most of the program is
 // initialized; as in package initproc.
-func init() { supervisor.Main(Name, serve) }
+func init() { supervisor.Main(Name, serve) } //nolint:gochecknoinits // see above
 
 // serve runs the command in its root.
 func serve(spec *Spec, r *supervisor.Reaper) (supervisor.Report, error) {

@@ -49,7 +49,7 @@ const (
 
 // A process that was started under [Name] does its work here and ends, before most of the program is
 // initialized; as in package initproc.
-func init() { supervisor.Main(Name, serve) }
+func init() { supervisor.Main(Name, serve) } //nolint:gochecknoinits // see above
 
 func serve(spec *Spec, r *supervisor.Reaper) (supervisor.Report, error) {
 	unix.Umask(0)
