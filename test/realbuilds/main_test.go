@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -53,7 +54,7 @@ func prepare(t testing.TB) *machine {
 		t.Fatal(err)
 	}
 	t.Setenv(testbin.Env, binary)
-	m := &machine{bases: t.TempDir(), certificates: t.TempDir(), goroot: runtime.GOROOT(), states: map[string]string{}}
+	m := &machine{bases: t.TempDir(), certificates: t.TempDir(), goroot: goroot(t), states: map[string]string{}}
 	for _, b := range backends() {
 		m.states[b.name] = pod.EmptyDir(t)
 	}
@@ -70,6 +71,16 @@ func prepare(t testing.TB) *machine {
 		t.Fatal(err)
 	}
 	return m
+}
+
+// goroot is where the Go toolchain of this machine lies.
+func goroot(t *testing.T) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // needTool skips a test, or ends it where all tools have to be there, if there is no such program.
