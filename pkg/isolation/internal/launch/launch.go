@@ -82,7 +82,6 @@ func Run(ctx context.Context, spec any, o *Options) (*supervisor.Report, error) 
 	}
 	report, err := o.serve(ctx, cmd, spec, specW, reportR)
 	waitErr := cmd.Wait()
-	reapOrphans(cmd.Process.Pid) // its session is its process group, too
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}

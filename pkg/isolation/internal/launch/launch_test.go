@@ -30,7 +30,6 @@ const (
 // spec are the instructions of these tests.
 type spec struct {
 	Fail    bool // at a step of its own
-	Orphan  bool // a process is left behind, which is killed when this one ends
 	Command supervisor.Command
 }
 
@@ -38,10 +37,6 @@ func TestMain(m *testing.M) {
 	supervisor.Main(name, func(s *spec, r *supervisor.Reaper) (supervisor.Report, error) {
 		if s.Fail {
 			return supervisor.Report{}, &supervisor.StepError{Step: "failing", Err: unix.EXDEV}
-		}
-		if s.Orphan {
-			_, err := syscall.ForkExec("/bin/sleep", []string{"sleep", "60"}, &syscall.ProcAttr{Sys: &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}})
-			return supervisor.Report{}, err
 		}
 		return r.Run(&s.Command, false)
 	})
@@ -155,19 +150,6 @@ func TestReportOfMemoryRunningOut(t *testing.T) {
 		if err := host.Outcome(&supervisor.Report{Code: c.code}, nil, c.oomKilled); !errors.As(err, &exit) || exit.OOM != c.want {
 			t.Errorf("code %d, killed %v: error is %v", c.code, c.oomKilled, err)
 		}
-	}
-}
-
-// A builder that is process 1 of a pod becomes the parent of what is left behind.
-func TestOrphansAreReaped(t *testing.T) {
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := run(t.Context(), t, &spec{Orphan: true}, &launch.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); !errors.Is(err, unix.ECHILD) {
-		t.Errorf("there is still a child: %d, %v", pid, err)
 	}
 }
 
