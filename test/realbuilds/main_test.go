@@ -74,7 +74,7 @@ func prepare(t testing.TB) *machine {
 }
 
 // goroot is where the Go toolchain of this machine lies.
-func goroot(t *testing.T) string {
+func goroot(t testing.TB) string {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "go", "env", "GOROOT").Output()
 	if err != nil {

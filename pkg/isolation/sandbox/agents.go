@@ -81,7 +81,7 @@ func (a *agents) connect(n int) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }() // File gives a copy
 	return c.File()
 }
 

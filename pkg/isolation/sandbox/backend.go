@@ -61,6 +61,9 @@ func New(ctx context.Context, st *state.Dir) (*Backend, error) {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("isolation: protecting this process: %w", err)
 	}
+	if err := adoptOrphans(); err != nil {
+		return nil, fmt.Errorf("isolation: becoming the parent of orphans: %w", err)
+	}
 	dir, err := st.TempDir("sb-")
 	if err != nil {
 		return nil, err

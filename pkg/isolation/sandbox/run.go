@@ -394,6 +394,7 @@ func (r *run) spawn(ctx context.Context, changesTo *os.File) (_ *supervisor.Repo
 		},
 		Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr,
 	})
+	reapOrphans()
 	if err != nil && ctx.Err() == nil {
 		return nil, r.backend.explain(err, name+".log")
 	}

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/runsc/config"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/isolationtest"
 	"github.com/slipway-build/slipway/pkg/isolation/sandbox"
+	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/state"
+	"github.com/slipway-build/slipway/pkg/tree"
 )
 
 // newBackend returns a backend with a state directory of its own.
@@ -41,6 +44,21 @@ func newBackend(tb testing.TB) *sandbox.Backend {
 		}
 	})
 	return b
+}
+
+// Nothing that a kernel was made of stays, not even as a zombie.
+func TestNothingIsLeft(t *testing.T) {
+	b := newBackend(t)
+	for range 2 {
+		p := &isolation.Process{Root: (*tree.Tree)(nil).Push(layer.Empty()), Args: []string{"/nothing"}, Cwd: "/"}
+		var exit *isolation.ExitError
+		if _, err := b.Run(t.Context(), p); !errors.As(err, &exit) || exit.Code != 127 {
+			t.Fatalf("the error is %v", err)
+		}
+	}
+	if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); !errors.Is(err, unix.ECHILD) {
+		t.Errorf("there is still a child: %d, %v", pid, err)
+	}
 }
 
 // TestBackend runs the suite.
