@@ -1,3 +1,4 @@
+// Command app prints a checksum of its arguments.
 package main
 
 import (
