@@ -12,7 +12,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/slipway-build/slipway/pkg/extract"
 	"github.com/slipway-build/slipway/pkg/isolation"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace"
 	"github.com/slipway-build/slipway/pkg/isolation/namespace"
@@ -55,10 +54,14 @@ func (s *session) isolation() (*lazyBackend, error) {
 // probedSandbox gives that backend where a kernel of it starts. One that is asked for shows that with
 // its first RUN, which is faster.
 func (s *session) probedSandbox() (isolation.Backend, error) {
-	if err := sandbox.Probe(context.Background(), s.state); err != nil {
+	b, err := sandbox.New(context.Background(), s.state)
+	if err != nil {
 		return nil, err
 	}
-	return sandbox.New(context.Background(), s.state)
+	if err := b.Probe(context.Background()); err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
 }
 
 func (s *session) note(text string) { s.display.Warn(progress.Warning{Level: 1, Short: text}) }
@@ -135,10 +138,7 @@ func (l *lazyBackend) FillCache(ctx context.Context, n *tree.Node, dir string) e
 	if err != nil {
 		return err
 	}
-	if f, ok := b.(isolation.CacheFiller); ok {
-		return f.FillCache(ctx, n, dir)
-	}
-	return extract.Dir(ctx, n, dir)
+	return op.FillCache(ctx, b, n, dir)
 }
 
 // get returns the backend. The first log that it is given says which and why.

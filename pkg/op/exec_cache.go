@@ -213,8 +213,14 @@ func fillCache(ctx context.Context, b isolation.Backend, dir string, t *tree.Tre
 	if start.Entry().Type != layer.Directory {
 		return errors.New("its first content is not a directory")
 	}
+	return FillCache(ctx, b, start, dir)
+}
+
+// FillCache gives dir, the empty directory of a cache mount, the content and metadata of the directory n, in the way of
+// the backend if it has one of its own.
+func FillCache(ctx context.Context, b isolation.Backend, n *tree.Node, dir string) error {
 	if f, ok := b.(isolation.CacheFiller); ok {
-		return f.FillCache(ctx, start, dir)
+		return f.FillCache(ctx, n, dir)
 	}
-	return extract.Dir(ctx, start, dir)
+	return extract.Dir(ctx, n, dir)
 }

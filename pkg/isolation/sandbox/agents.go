@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
-	"github.com/slipway-build/slipway/pkg/isolation/internal/initproc"
 	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/guest"
 	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/sentry"
 )
@@ -22,12 +21,12 @@ type agents struct {
 	theirs  *os.File // goes to the kernel; nil if there are no agents
 }
 
-// agent has the i-th ssh mount served, and says what is mounted there.
-func (r *run) agent(m *isolation.Mount) *initproc.Mount {
+// agent has an ssh mount served, and gives the path of its socket in the kernel.
+func (r *run) agent(m *isolation.Mount) string {
 	path := fmt.Sprintf("%s/agent%d", sentry.UpperDir, len(r.agents.sockets))
 	r.agents.sockets = append(r.agents.sockets, m.HostSocket)
 	r.spec.Agents = append(r.spec.Agents, guest.Agent{Path: path, UID: m.UID, GID: m.GID, Mode: uint32(m.Mode.Perm())})
-	return &initproc.Mount{Target: m.Target, Socket: path}
+	return path
 }
 
 // open makes the socket through which the guest asks.

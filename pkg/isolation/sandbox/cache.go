@@ -23,7 +23,8 @@ type cache struct {
 
 // openCache makes an image of the directory of a cache mount, and the tree that it is.
 func (b *Backend) openCache(ctx context.Context, m *isolation.Mount) (_ *cache, _ *tree.Tree, err error) {
-	if err := host.FillCache(ctx, m, fill); err != nil {
+	err = host.FillCache(ctx, m, func(ctx context.Context, v *tree.View, dir string) error { return b.FillCache(ctx, v.Root(), dir) })
+	if err != nil {
 		return nil, nil, err
 	}
 	root, err := os.OpenRoot(m.HostDir)
@@ -69,17 +70,10 @@ func (c *cache) close(b *Backend) error {
 	return errors.Join(c.root.Close(), os.RemoveAll(b.path(c.image)))
 }
 
-// fill writes a view into an empty directory.
-func fill(ctx context.Context, v *tree.View, dir string) error { return fillFrom(ctx, v.Root(), dir) }
-
 var _ isolation.CacheFiller = (*Backend)(nil)
 
 // FillCache implements [isolation.CacheFiller]: without privilege, owners are kept beside.
-func (b *Backend) FillCache(ctx context.Context, n *tree.Node, dir string) error {
-	return fillFrom(ctx, n, dir)
-}
-
-func fillFrom(ctx context.Context, n *tree.Node, dir string) (err error) {
+func (b *Backend) FillCache(ctx context.Context, n *tree.Node, dir string) (err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err

@@ -17,11 +17,12 @@ func Probe(ctx context.Context, st *state.Dir) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(b.probe(ctx), b.Close())
+	return errors.Join(b.Probe(ctx), b.Close())
 }
 
-// probe starts a kernel that mounts everything that a process needs, and runs nothing.
-func (b *Backend) probe(ctx context.Context) (err error) {
+// Probe is the function of this name for a backend that is to be used if it works: it starts a kernel that mounts everything that a
+// process needs, and runs nothing.
+func (b *Backend) Probe(ctx context.Context) (err error) {
 	root := (*tree.Tree)(nil).Push(layer.Empty())
 	r := &run{backend: b, process: &isolation.Process{Root: root, Cwd: "/"}}
 	r.spec.Init.ProbeOnly = true

@@ -239,7 +239,7 @@ func (r *run) mounts() {
 		case isolation.MountBind, isolation.MountCache:
 			out.Overlay = overlays[i]
 		case isolation.MountSSH:
-			out = *r.agent(in)
+			out.Socket = r.agent(in)
 		case isolation.MountTmpfs:
 			out.Tmpfs = &initproc.Tmpfs{Size: in.Size}
 		case isolation.MountSecret:

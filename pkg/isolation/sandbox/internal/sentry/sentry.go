@@ -33,6 +33,7 @@ import (
 	"gvisor.dev/gvisor/runsc/specutils"
 
 	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
+	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/guest"
 )
 
 // Name is that of the process, for launch.Run.
@@ -51,7 +52,6 @@ const (
 	reportFD  = 4 // the guest's report
 	changesFD = 5 // what the guest says that the RUN changed
 	configFD  = 6 // a Config
-	agentsFD  = 6 // only of the guest: where it asks for ssh agents
 	rootFD    = 7 // the image of the root filesystem
 	upperFD   = 8 // an empty file, for what the RUN writes
 	imagesFD  = 9 // and following: the images of layers
@@ -268,7 +268,7 @@ func arguments(c *Config, conf *config.Config, stdio []int, started time.Time) (
 		NumCPU: runtime.NumCPU(), TotalMem: memory, TotalHostMem: memory,
 	}
 	if c.Agents {
-		a.PassFDs = append(a.PassFDs, boot.FDMapping{Host: imagesFD + c.Images, Guest: agentsFD})
+		a.PassFDs = append(a.PassFDs, boot.FDMapping{Host: imagesFD + c.Images, Guest: guest.AgentsFD})
 	}
 	image := specutils.GoferMountConf{Lower: specutils.Erofs, Upper: specutils.NoOverlay}
 	a.GoferFDs = append(a.GoferFDs, rootFD)
