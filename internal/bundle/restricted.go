@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"errors"
 	"fmt"
 
 	"go.yaml.in/yaml/v3"
@@ -17,35 +16,20 @@ const unprivileged = "65532"
 // restrictedTask makes the variant of the Task for namespaces that enforce the Pod Security Standard "restricted": an
 // ordinary user, no capability, and RUN in the only isolation that works there.
 func restrictedTask(task []byte) ([]byte, error) {
-	m, err := parseMapping(task)
+	m, annotations, err := taskVariant(task, restrictedFile, "slipway for restricted namespaces", "This is the variant for namespaces that enforce "+
+		"the Pod Security Standard restricted: an ordinary user without capabilities, and a kernel in user space for RUN.")
 	if err != nil {
 		return nil, err
 	}
-	metadata, annotations, err := metadataOf(m)
-	if err != nil {
-		return nil, err
-	}
-	metadata.set("name", text(nameOf(restrictedFile)))
 	annotations.set("tekton.dev/tags", text("image-build, dockerfile, oci, kaniko, rootless, pod-security"))
-	annotations.set("tekton.dev/displayName", text("slipway for restricted namespaces"))
-	if err := appendDescription(m, "This is the variant for namespaces that enforce the Pod Security Standard restricted: an ordinary user "+
-		"without capabilities, and a kernel in user space for RUN."); err != nil {
-		return nil, err
-	}
 	if err := setDefault(m, "ISOLATION", text("sandbox")); err != nil {
 		return nil, err
 	}
-	step, err := onlyStep(m)
+	err = setSecurity(m, restrictedContext(), "What Pod Security restricted demands. Inside RUN there are root, setuid programs and file capabilities all the\n"+
+		"same: they are those of the kernel in user space.")
 	if err != nil {
 		return nil, err
 	}
-	i := step.index("securityContext")
-	if i < 0 {
-		return nil, errors.New("the step has no securityContext")
-	}
-	step.Content[i].HeadComment = "What Pod Security restricted demands. Inside RUN there are root, setuid programs and file capabilities all the\n" +
-		"same: they are those of the kernel in user space."
-	step.Content[i+1] = restrictedContext().Node
 	return encode(m, generated(taskFile))
 }
 

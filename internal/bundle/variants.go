@@ -27,34 +27,15 @@ func generated(source string) string {
 // admits: that one knows no capability to add but SETFCAP and no escalation of privilege, and has CRI-O
 // give the pod a user namespace if an annotation asks for it.
 func openShiftTask(task []byte) ([]byte, error) {
-	m, err := parseMapping(task)
+	m, annotations, err := taskVariant(task, openShiftFile, "slipway for OpenShift", "This is the variant for OpenShift: its pod fits the "+
+		"SecurityContextConstraint pipelines-scc, and CRI-O gives it a user namespace of its own.")
 	if err != nil {
 		return nil, err
 	}
-	metadata, annotations, err := metadataOf(m)
-	if err != nil {
-		return nil, err
-	}
-	metadata.set("name", text(nameOf(openShiftFile)))
 	annotations.set("tekton.dev/tags", text("image-build, dockerfile, oci, kaniko, openshift"))
-	annotations.set("tekton.dev/displayName", text("slipway for OpenShift"))
 	annotations.set("tekton.dev/categories", text("Image Build, Openshift"))
 	annotations.set("io.kubernetes.cri-o.userns-mode", text("auto"))
 	annotations.set("io.openshift.builder", quoted("true"))
-	if err := appendDescription(m, "This is the variant for OpenShift: its pod fits the SecurityContextConstraint pipelines-scc, and CRI-O "+
-		"gives it a user namespace of its own."); err != nil {
-		return nil, err
-	}
-	step, err := onlyStep(m)
-	if err != nil {
-		return nil, err
-	}
-	i := step.index("securityContext")
-	if i < 0 {
-		return nil, errors.New("the step has no securityContext")
-	}
-	step.Content[i].HeadComment = "What pipelines-scc admits. no-new-privileges, which allowPrivilegeEscalation: false means, takes setuid\n" +
-		"programs and file capabilities away from RUN."
 	security := newMapping()
 	security.set("runAsUser", plain("0"))
 	security.set("privileged", plain("false"))
@@ -64,8 +45,42 @@ func openShiftTask(task []byte) ([]byte, error) {
 	capabilities := newMapping()
 	capabilities.set("add", &yaml.Node{Kind: yaml.SequenceNode, Content: []*yaml.Node{capability}})
 	security.set("capabilities", capabilities.Node)
-	step.set("securityContext", security.Node)
+	err = setSecurity(m, security, "What pipelines-scc admits. no-new-privileges, which allowPrivilegeEscalation: false means, takes setuid\n"+
+		"programs and file capabilities away from RUN.")
+	if err != nil {
+		return nil, err
+	}
 	return encode(m, generated(taskFile))
+}
+
+// taskVariant reads the Task as what becomes the variant in file, with a name, a title and a description of its own; annotations are
+// those of its metadata.
+func taskVariant(task []byte, file, title, description string) (m, annotations mapping, err error) {
+	if m, err = parseMapping(task); err != nil {
+		return m, annotations, err
+	}
+	metadata, annotations, err := metadataOf(m)
+	if err != nil {
+		return m, annotations, err
+	}
+	metadata.set("name", text(nameOf(file)))
+	annotations.set("tekton.dev/displayName", text(title))
+	return m, annotations, appendDescription(m, description)
+}
+
+// setSecurity gives the Task's step another securityContext, with a comment over it.
+func setSecurity(m, security mapping, comment string) error {
+	step, err := onlyStep(m)
+	if err != nil {
+		return err
+	}
+	i := step.index("securityContext")
+	if i < 0 {
+		return errors.New("the step has no securityContext")
+	}
+	step.Content[i].HeadComment = comment
+	step.Content[i+1] = security.Node
+	return nil
 }
 
 // Names of the StepAction's parameters that stand for something else of the Task's.
