@@ -17,7 +17,6 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
 
 	"github.com/slipway-build/slipway/internal/testbase"
@@ -27,15 +26,7 @@ import (
 // readImage reads the one image of an OCI layout, and checks it.
 func readImage(t *testing.T, dir string) v1.Image {
 	t.Helper()
-	index, err := layout.ImageIndexFromPath(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest, err := index.IndexManifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	image, err := index.Image(manifest.Manifests[0].Digest)
+	image, err := testbase.ReadLayout(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

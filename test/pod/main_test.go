@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 
 	"github.com/slipway-build/slipway/internal/testbase"
 	"github.com/slipway-build/slipway/internal/testbin"
@@ -71,22 +68,10 @@ func writeBase(ctx context.Context, dir string) error {
 
 // writeLayout writes an OCI layout that a builder of any uid reads.
 func writeLayout(dir string, image v1.Image) error {
-	path, err := layout.Write(dir, empty.Index)
-	if err != nil {
+	if err := testbase.WriteLayout(dir, image); err != nil {
 		return err
 	}
-	if err := path.AppendImage(image); err != nil {
-		return err
-	}
-	return filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() {
-			return os.Chmod(name, 0o755)
-		}
-		return os.Chmod(name, 0o644)
-	})
+	return testbase.Readable(dir)
 }
 
 // buildProbe compiles the program that looks around in containers.

@@ -84,7 +84,7 @@ type project struct {
 // set, and every layer holds the same files, with the same modes, owners and attributes, as one made with namespaces.
 func TestRealBuilds(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes minutes")
+		t.Skip("-short is given, and this takes minutes")
 	}
 	m := prepare(t)
 	network := networkFlags(t)

@@ -10,7 +10,6 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 
 	"github.com/slipway-build/slipway/internal/testbase"
 )
@@ -28,15 +27,7 @@ type built struct {
 // read reads the one image of an OCI layout, without the layers of a base image that is the first one.
 func read(t testing.TB, dir string, baseLayers int) *built {
 	t.Helper()
-	index, err := layout.ImageIndexFromPath(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	manifest, err := index.IndexManifest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	image, err := index.Image(manifest.Manifests[0].Digest)
+	image, err := testbase.ReadLayout(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,6 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -63,7 +62,7 @@ func prepare(t testing.TB) *machine {
 			t.Fatal(err)
 		}
 	}
-	if err := readable(m.bases); err != nil {
+	if err := testbase.Readable(m.bases); err != nil {
 		t.Fatal(err)
 	}
 	m.npm = packNPM(t)
@@ -111,7 +110,7 @@ func packNPM(t testing.TB) string {
 	if err := os.Rename(filepath.Join(dir, "npm-"+npmVersion+".tgz"), filepath.Join(dir, "npm.tgz")); err != nil {
 		t.Fatal(err)
 	}
-	if err := readable(dir); err != nil {
+	if err := testbase.Readable(dir); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -141,24 +140,7 @@ func writeBase(ctx context.Context, dir string, packages []string) error {
 	if image, err = mutate.ConfigFile(image, config); err != nil {
 		return err
 	}
-	path, err := layout.Write(dir, empty.Index)
-	if err != nil {
-		return err
-	}
-	return path.AppendImage(image)
-}
-
-// readable lets any user read a directory.
-func readable(dir string) error {
-	return filepath.WalkDir(dir, func(name string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() {
-			return os.Chmod(name, 0o755)
-		}
-		return os.Chmod(name, 0o644)
-	})
+	return testbase.WriteLayout(dir, image)
 }
 
 // writeCertificates copies the authorities that this machine trusts, so that a RUN can ask the same servers.
