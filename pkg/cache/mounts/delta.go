@@ -1,6 +1,8 @@
 package mounts
 
 import (
+	"maps"
+
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
@@ -46,7 +48,7 @@ func delta(files []layer.DirFile, earlier *tree.View) []layer.DirFile {
 func sameFile(f *layer.DirFile, n *tree.Node) bool {
 	e := n.Entry()
 	return f.Type == e.Type && f.Mode == e.Mode && f.UID == e.UID && f.GID == e.GID && f.Size == e.Size &&
-		f.Link == e.Link && f.ModTime.Equal(e.ModTime)
+		f.Link == e.Link && f.ModTime.Equal(e.ModTime) && maps.Equal(f.Xattrs, e.Xattrs)
 }
 
 func parent(p string) string {

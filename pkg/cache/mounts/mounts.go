@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/slipway-build/slipway/pkg/cache"
-	"github.com/slipway-build/slipway/pkg/extract"
+	"github.com/slipway-build/slipway/pkg/isolation/hostdir"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/op"
 	"github.com/slipway-build/slipway/pkg/state"
@@ -173,7 +173,7 @@ func (e *earlier) extract(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	return extract.Dir(ctx, root, dir)
+	return hostdir.Fill(ctx, root, dir)
 }
 
 // forget removes what was fetched for extracting: the files are in the cache's own directory now.

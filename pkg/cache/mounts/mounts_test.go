@@ -79,7 +79,7 @@ func (m *machine) write(t *testing.T, name, content string) {
 // list tells everything about the files of a cache.
 func (m *machine) list(t *testing.T) string {
 	t.Helper()
-	files, err := scan(t.Context(), m.dir)
+	files, err := list(m.dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/cache"
 	"github.com/slipway-build/slipway/pkg/compression"
+	"github.com/slipway-build/slipway/pkg/isolation/hostdir"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/op"
 )
@@ -60,7 +61,7 @@ func (m *Mounts) save(ctx context.Context, s cache.Store, name string, u *used) 
 		return fmt.Errorf("another build is using it")
 	}
 	defer unlock()
-	files, err := scan(ctx, u.dir)
+	files, err := list(u.dir)
 	if err != nil {
 		return err
 	}
@@ -91,6 +92,16 @@ func (m *Mounts) save(ctx context.Context, s cache.Store, name string, u *used) 
 		return m.put(ctx, s, name, u, kept, changed)
 	}
 	return m.put(ctx, s, name, u, nil, files)
+}
+
+// list lists everything in a directory, itself included.
+func list(dir string) ([]layer.DirFile, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return hostdir.List(root)
 }
 
 func sizeOf(files []layer.DirFile) (size int64) {

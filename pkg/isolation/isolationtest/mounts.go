@@ -125,6 +125,21 @@ func hostCases() []testCase {
 			},
 		},
 		{
+			name: "cache at two places", script: "echo x >/one/f; cat /two/f; echo y >>/two/f; cat /one/f; if echo z >/three/f; then exit 1; fi 2>/dev/null", out: "x\nx\ny\n", want: []string{},
+			edit: func(t *testing.T, p *isolation.Process) {
+				dir := t.TempDir()
+				for _, target := range []string{"/one", "/two", "/three"} {
+					p.Mounts = append(p.Mounts, isolation.Mount{Type: isolation.MountCache, Target: target, HostDir: dir, ReadOnly: target == "/three"})
+				}
+				t.Cleanup(func() {
+					got, err := os.ReadFile(filepath.Join(dir, "f"))
+					if err != nil || string(got) != "x\ny\n" {
+						t.Errorf("the cache has %q (%v), want what the process wrote", got, err)
+					}
+				})
+			},
+		},
+		{
 			name: "cache read-only", script: "echo x >/cache/x", code: 1,
 			edit: func(t *testing.T, p *isolation.Process) {
 				p.Mounts = []isolation.Mount{{Type: isolation.MountCache, Target: "/cache", HostDir: t.TempDir(), ReadOnly: true}}

@@ -39,7 +39,7 @@ func (f form) SelfContained(x *layer.Index, below *tree.View) bool {
 
 // materialize returns the directories that make up t, topmost first.
 func (b *Backend) materialize(ctx context.Context, t *tree.Tree) ([]string, error) {
-	names, err := b.lowers.Stack(ctx, t)
+	names, err := b.lowers.Stack(ctx, t, overlay.MaxLowers)
 	if err == nil && len(names) == 0 {
 		names = []string{emptyLower}
 	}

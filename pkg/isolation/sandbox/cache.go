@@ -3,13 +3,12 @@ package sandbox
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
+	"github.com/slipway-build/slipway/pkg/isolation/hostdir"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/host"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/unpack"
-	"github.com/slipway-build/slipway/pkg/isolation/sandbox/internal/hostdir"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
@@ -73,24 +72,6 @@ func (c *cache) close(b *Backend) error {
 var _ isolation.CacheFiller = (*Backend)(nil)
 
 // FillCache implements [isolation.CacheFiller]: without privilege, owners are kept beside.
-func (b *Backend) FillCache(ctx context.Context, n *tree.Node, dir string) (err error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, root.Close()) }()
-	var files []layer.File
-	for p, n := range n.Walk("") {
-		f := layer.File{Entry: *n.Entry()}
-		f.Path = p
-		if f.Type == layer.Regular && f.Size > 0 {
-			f.Content = layer.From(n.Layer(), n.Entry().Path)
-		}
-		files = append(files, f)
-	}
-	l, err := layer.New(files)
-	if err != nil {
-		return fmt.Errorf("filling a cache: %w", err)
-	}
-	return hostdir.Apply(ctx, root, l)
+func (b *Backend) FillCache(ctx context.Context, n *tree.Node, dir string) error {
+	return hostdir.Fill(ctx, n, dir)
 }

@@ -65,7 +65,8 @@ type run struct {
 // stack is a tree that is mounted with an upper directory over it.
 type stack struct {
 	tree    *tree.Tree
-	mount   int // position in Process.Mounts, -1 for the root
+	mount   int   // position in Process.Mounts, -1 for the root
+	again   []int // further positions at which it is mounted
 	send    guest.Send
 	cache   *cache // what it is kept in; nil if it is no cache mount
 	root    *layer.Entry
@@ -86,6 +87,7 @@ func (r *run) prepare(ctx context.Context, limits []supervisor.Rlimit) error {
 			r.stacks = append(r.stacks, s)
 		}
 	}
+	most := max(1, sentry.MaxImages/len(r.stacks))
 	g, gctx := errgroup.WithContext(ctx)
 	for _, s := range r.stacks {
 		g.Go(func() (err error) {
@@ -98,7 +100,7 @@ func (r *run) prepare(ctx context.Context, limits []supervisor.Rlimit) error {
 				s.lowers = []string{s.cache.image}
 				return nil
 			}
-			s.lowers, err = r.backend.lowers.Stack(gctx, s.tree)
+			s.lowers, err = r.backend.lowers.Stack(gctx, s.tree, most)
 			return err
 		})
 	}
@@ -123,18 +125,31 @@ func (r *run) stack(ctx context.Context, i int) (*stack, error) {
 		}
 		return s, nil
 	case isolation.MountCache:
-		c, t, err := r.backend.openCache(ctx, m)
-		if err != nil {
-			return nil, fmt.Errorf("isolation: cache mount %s: %w", m.Target, err)
-		}
-		r.caches = append(r.caches, c)
-		s := &stack{tree: t, mount: i, cache: c}
-		if !m.ReadOnly {
-			s.send = guest.WhenEnded
-		}
-		return s, nil
+		return r.cacheStack(ctx, i)
 	}
 	return nil, nil
+}
+
+// cacheStack is what the i-th mount, that of a cache, shows. A cache that is mounted twice is one.
+func (r *run) cacheStack(ctx context.Context, i int) (*stack, error) {
+	m := &r.process.Mounts[i]
+	send := guest.WhenEnded
+	if m.ReadOnly {
+		send = guest.Never
+	}
+	for _, s := range r.stacks {
+		if s.cache != nil && r.process.Mounts[s.mount].HostDir == m.HostDir {
+			s.send = max(s.send, send)
+			s.again = append(s.again, i)
+			return nil, nil
+		}
+	}
+	c, t, err := r.backend.openCache(ctx, m)
+	if err != nil {
+		return nil, fmt.Errorf("isolation: cache mount %s: %w", m.Target, err)
+	}
+	r.caches = append(r.caches, c)
+	return &stack{tree: t, mount: i, cache: c, send: send}, nil
 }
 
 // place says where the i-th stack lies in the kernel.
@@ -160,7 +175,7 @@ func (r *run) place(i int, s *stack) error {
 // or two with its supplement.
 func (r *run) image(dir string) ([]string, error) {
 	if len(r.images) == sentry.MaxImages {
-		return nil, unsupported(fmt.Sprintf("RUN with more than %d layers in its root and mounts", sentry.MaxImages), "its kernel has no room for more files")
+		return nil, unsupported(fmt.Sprintf("RUN with more than %d mounts", sentry.MaxImages), "its kernel has no room for more files")
 	}
 	f, err := os.Open(filepath.Join(dir, imageName))
 	if err != nil {
@@ -230,7 +245,9 @@ func (r *run) instruct(limits []supervisor.Rlimit) error {
 func (r *run) mounts() {
 	overlays := map[int]*initproc.Overlay{}
 	for _, s := range r.stacks {
-		overlays[s.mount] = &s.overlay
+		for _, mount := range append(s.again, s.mount) {
+			overlays[mount] = &s.overlay
+		}
 	}
 	for i := range r.process.Mounts {
 		in := &r.process.Mounts[i]

@@ -22,12 +22,13 @@ func Serve(spec *Spec, r *supervisor.Reaper) (supervisor.Report, error) {
 
 // session is one served Spec.
 type session struct {
-	spec   *Spec
-	reaper *supervisor.Reaper
-	stubs  rootpath.Stubs
-	frozen []frozen
-	memory int // a filesystem in memory for files that are provided
-	files  int // how many of them there are
+	spec     *Spec
+	reaper   *supervisor.Reaper
+	stubs    rootpath.Stubs
+	frozen   []frozen
+	overlays []string // mount points of those that are mounted beside the root
+	memory   int      // a filesystem in memory for files that are provided
+	files    int      // how many of them there are
 }
 
 // frozen is a mount that is read-only, or will be.

@@ -3,6 +3,7 @@ package initproc
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -137,7 +138,7 @@ func (s *session) mountAll() error {
 func (s *session) source(m *Mount) (int, error) {
 	switch {
 	case m.Overlay != nil:
-		root, err := s.mountOverlay(m.Overlay)
+		root, err := s.overlay(m.Overlay)
 		if err != nil {
 			return -1, err
 		}
@@ -164,6 +165,15 @@ func (s *session) source(m *Mount) (int, error) {
 		return newMount("tmpfs", s.noDevices(unix.MOUNT_ATTR_NOSUID), options...)
 	}
 	return -1, errors.New("mount without a source")
+}
+
+// overlay opens the root of an overlay mount, which it makes if there is none yet at its mount point.
+func (s *session) overlay(o *Overlay) (root int, err error) {
+	if slices.Contains(s.overlays, o.Mountpoint) {
+		return openDir(unix.AT_FDCWD, o.Mountpoint)
+	}
+	s.overlays = append(s.overlays, o.Mountpoint)
+	return s.mountOverlay(o)
 }
 
 // noDevices adds to the attributes of a new mount the one that the spec asks for.

@@ -56,7 +56,7 @@ type Mount struct {
 	Target   string
 	ReadOnly bool
 
-	Overlay *Overlay // shown from Selector
+	Overlay *Overlay // shown from Selector; mounts with the same Mountpoint show the same
 	Dir     string   // a directory of the host, shown from Selector
 	Socket  string   // a socket of the host
 	Tmpfs   *Tmpfs

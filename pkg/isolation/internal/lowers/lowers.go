@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/slipway-build/slipway/pkg/isolation/internal/overlay"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/unpack"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/state"
@@ -35,11 +34,6 @@ type Form interface {
 	// View makes the form of a layer that is the whole tree.
 	View(ctx context.Context, v *tree.View, dir string) error
 }
-
-// flattened is how many layers are joined into one directory at a time when there are more than
-// overlayfs takes. The number divides deep stacks at places that stay the same while
-// they grow.
-const flattened = 400
 
 // Store keeps the layers of one build in one form.
 type Store struct {
@@ -79,8 +73,9 @@ type lower struct {
 
 // Stack makes what is missing of the layers of t, several at once, and returns the names of their
 // directories relative to that of the Store, topmost first: short ones, because hundreds of them have
-// to fit into the options of mount(2). Of a tree without a visible layer there are none.
-func (s *Store) Stack(ctx context.Context, t *tree.Tree) ([]string, error) {
+// to fit into the options of mount(2). They are not more than most, at least 1: of deeper trees, the lowest
+// layers are joined. Of a tree without a visible layer there are none.
+func (s *Store) Stack(ctx context.Context, t *tree.Tree, most int) ([]string, error) {
 	if _, err := t.View(ctx); err != nil { // fetches what is missing, several at once
 		return nil, err
 	}
@@ -89,7 +84,7 @@ func (s *Store) Stack(ctx context.Context, t *tree.Tree) ([]string, error) {
 		return nil, err
 	}
 	rest := (*tree.Tree)(nil) // what is joined into one directory
-	if n := flatLayers(len(stack)); n > 0 {
+	if n := flatLayers(len(stack), most); n > 0 {
 		rest = stack[len(stack)-n]
 		stack = stack[:len(stack)-n]
 	}
@@ -118,13 +113,15 @@ func (s *Store) Stack(ctx context.Context, t *tree.Tree) ([]string, error) {
 	return names, nil
 }
 
-// flatLayers is how many of the lowest of n layers are to be joined.
-func flatLayers(n int) int {
-	if n <= overlay.MaxLowers {
+// flatLayers is how many of the lowest of n layers are to be joined so that no more than most directories
+// are left. It divides deep stacks at places that stay the same while they grow.
+func flatLayers(n, most int) int {
+	if n <= most {
 		return 0
 	}
-	const extra = overlay.MaxLowers - 1 // beside the joined ones
-	return (n - extra + flattened - 1) / flattened * flattened
+	extra := most - 1 // beside the joined ones
+	step := max(1, most*4/5)
+	return (n - extra + step - 1) / step * step
 }
 
 // visible lists the trees, topmost first, whose top layers make up t: without empty

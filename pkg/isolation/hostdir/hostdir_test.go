@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/tree"
 )
 
 // asUser is set in the environment of a test that was started again without privilege.
@@ -47,7 +48,7 @@ func sample(t *testing.T) layer.Layer {
 	return l
 }
 
-// described is what a directory holds, as Read tells it. Times of links are those of their making.
+// described is what a directory holds, as Read tells it.
 func described(t *testing.T, root *os.Root) (map[string]layer.Entry, map[string]string) {
 	t.Helper()
 	l, err := Read(root)
@@ -67,8 +68,11 @@ func entriesOf(t *testing.T, l layer.Layer) (map[string]layer.Entry, map[string]
 	for e := range x.All() {
 		c := *e
 		c.Sum = layer.Sum{}
-		if c.Type == layer.Symlink || c.Type == layer.Hardlink {
+		switch c.Type {
+		case layer.Hardlink:
 			c = layer.Entry{Path: c.Path, Type: c.Type, Link: c.Link}
+		case layer.Symlink:
+			c = layer.Entry{Path: c.Path, Type: c.Type, Link: c.Link, ModTime: c.ModTime}
 		}
 		entries[c.Path] = c
 		if e.Type != layer.Regular {
@@ -136,18 +140,29 @@ func TestWithoutPrivilege(t *testing.T) {
 }
 
 func applyThenRead(t *testing.T) {
-	root, l := openRoot(t), sample(t)
+	root, filled, l := openRoot(t), openRoot(t), sample(t)
 	if err := unix.Setxattr(root.Name(), "user.try", nil, 0); err != nil {
 		t.Skipf("the filesystem has no extended attributes: %v", err)
 	}
 	if err := unix.Removexattr(root.Name(), "user.try"); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // the second time over what is there
-		if err := Apply(t.Context(), root, l); err != nil {
+	v, err := tree.New(l).View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		root   *os.Root
+		change func() error
+	}{
+		{filled, func() error { return Fill(t.Context(), v.Root(), filled.Name()) }},
+		{root, func() error { return Apply(t.Context(), root, l) }},
+		{root, func() error { return Apply(t.Context(), root, l) }}, // over what is there
+	} {
+		if err := c.change(); err != nil {
 			t.Fatal(err)
 		}
-		got, gotContents := described(t, root)
+		got, gotContents := described(t, c.root)
 		want, wantContents := entriesOf(t, l)
 		if !reflect.DeepEqual(gotContents, wantContents) {
 			t.Errorf("contents are %q, want %q", gotContents, wantContents)

@@ -121,24 +121,44 @@ func (a *applier) file(p string, e *layer.Entry) error {
 		if err := a.root.Symlink(e.Link, p); err != nil {
 			return err
 		}
-		return ignoreRefusal(a.root.Lchown(p, int(e.UID), int(e.GID)))
+		return a.node(p, e)
 	case layer.Hardlink:
 		return a.root.Link(e.Link, p)
 	case layer.Fifo:
-		dir, err := a.root.Open(path.Dir(p))
-		if err != nil {
-			return err
-		}
-		defer dir.Close()
-		if err := unix.Mkfifoat(int(dir.Fd()), path.Base(p), uint32(e.Mode)&0o777); err != nil {
+		if err := a.in(p, func(dir int, name string) error { return unix.Mkfifoat(dir, name, uint32(e.Mode)&0o777) }); err != nil {
 			return &os.PathError{Op: "mkfifo", Path: p, Err: err}
 		}
-		return ignoreRefusal(a.root.Lchown(p, int(e.UID), int(e.GID)))
+		return a.node(p, e)
 	}
 	if err := a.content(p, e); err != nil {
 		return err
 	}
 	return a.attributes(p, e)
+}
+
+// in calls f with the open directory in which the file at a path is, and the file's name in it.
+func (a *applier) in(p string, f func(dir int, name string) error) error {
+	dir, err := a.root.Open(path.Dir(p))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return f(int(dir.Fd()), path.Base(p))
+}
+
+// node gives owner and time to what cannot be opened.
+func (a *applier) node(p string, e *layer.Entry) error {
+	if err := ignoreRefusal(a.root.Lchown(p, int(e.UID), int(e.GID))); err != nil {
+		return err
+	}
+	at := unix.NsecToTimespec(e.ModTime.UnixNano())
+	err := a.in(p, func(dir int, name string) error {
+		return unix.UtimesNanoAt(dir, name, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
+	})
+	if err != nil {
+		return &os.PathError{Op: "utimensat", Path: p, Err: err}
+	}
+	return nil
 }
 
 func (a *applier) content(p string, e *layer.Entry) (err error) {

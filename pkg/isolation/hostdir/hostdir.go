@@ -38,9 +38,18 @@ func Lock(root *os.Root) (unlock func() error, err error) {
 	return dir.Close, nil
 }
 
-// Read returns the directory as a layer, whose contents are read from there. What the builder's user
-// owns belongs to root, unless the file says otherwise. Sockets and devices are left out.
+// Read returns the directory as a layer, whose contents are read from there: what [List] gives.
 func Read(root *os.Root) (layer.Layer, error) {
+	files, err := List(root)
+	if err != nil {
+		return nil, err
+	}
+	return layer.FromDir(root, files)
+}
+
+// List lists everything in the directory, that itself first. What the builder's user owns belongs to root, unless
+// the file says otherwise. Sockets and devices are left out.
+func List(root *os.Root) ([]layer.DirFile, error) {
 	dir, err := root.Open(".")
 	if err != nil {
 		return nil, err
@@ -50,7 +59,7 @@ func Read(root *os.Root) (layer.Layer, error) {
 	if err := r.object(int(dir.Fd()), "", ""); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", root.Name(), err)
 	}
-	return layer.FromDir(root, difference.Entries(r.found))
+	return difference.Entries(r.found), nil
 }
 
 type reader struct {
