@@ -17,20 +17,28 @@ const cgroups = "/sys/fs/cgroup"
 type cgroup struct {
 	// path is what runc is told.
 	path string
+	// unified says that it is one of version 2.
+	unified bool
 	// oom is the file with a line "oom_kill COUNT".
 	oom string
 }
 
 // newCgroup says where the container's cgroup will be: with version 1 below that of this
 // process, with version 2, where only groups without processes have children with limits, at
-// the top.
-func newCgroup(id string) (cgroup, error) {
+// the top; or at wanted, an absolute path, if that is not empty.
+func newCgroup(id, wanted string) (cgroup, error) {
 	_, err := os.Stat(filepath.Join(cgroups, "cgroup.controllers"))
 	if err == nil {
-		return cgroup{path: "/" + id, oom: filepath.Join(cgroups, id, "memory.events")}, nil
+		if wanted != "" {
+			return cgroup{path: wanted, unified: true, oom: filepath.Join(cgroups, wanted, "memory.events")}, nil
+		}
+		return cgroup{path: "/" + id, unified: true, oom: filepath.Join(cgroups, id, "memory.events")}, nil
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return cgroup{}, err
+	}
+	if wanted != "" {
+		return cgroup{path: wanted, oom: filepath.Join(cgroups, "memory", wanted, "memory.oom_control")}, nil
 	}
 	own, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {

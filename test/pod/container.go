@@ -44,7 +44,7 @@ func newContainer(spec *Spec) (*container, error) {
 	}
 	c := &container{id: filepath.Base(dir), dir: dir}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	if err := c.prepare(); err != nil {
+	if err := c.prepare(spec.Cgroup); err != nil {
 		return nil, errors.Join(err, c.remove())
 	}
 	return c, nil
@@ -70,13 +70,13 @@ func check(spec *Spec) error {
 	return nil
 }
 
-func (c *container) prepare() error {
+func (c *container) prepare(group string) error {
 	// A user namespace's root is nobody special to the node, and must get at its files.
 	if err := os.Chmod(c.dir, 0o711); err != nil {
 		return err
 	}
 	var err error
-	c.cgroup, err = newCgroup(c.id)
+	c.cgroup, err = newCgroup(c.id, group)
 	return err
 }
 

@@ -50,6 +50,8 @@ type Spec struct {
 	// TerminationMessagePath is where the container writes its termination message,
 	// /dev/termination-log if empty.
 	TerminationMessagePath string
+	// Cgroup is the absolute path of the control group, which must not exist; "" for one of the pod's own making.
+	Cgroup string
 	// DiffRoot asks for Result.RootDiff.
 	DiffRoot bool
 }

@@ -34,8 +34,7 @@ func (c *container) specification(spec *Spec, mounts []specs.Mount) (*specs.Spec
 		oci.WithMounts(mounts),
 		oci.WithCgroup(c.cgroup.path),
 	}
-	if strings.HasPrefix(c.cgroup.path, "/") && !spec.Shape.Privileged {
-		// Only with version 2 of cgroups.
+	if c.cgroup.unified && !spec.Shape.Privileged {
 		opts = append(opts, oci.WithNamespacedCgroup())
 	}
 	if spec.HostNetwork {
