@@ -47,6 +47,7 @@ image: build ## build slipway's own images with slipway, into dist/image
 .PHONY: test
 test: test-tools ## run all tests
 	@$(REQUIRE_TOOLS) $(STAGE) "tests" $(GO) $(GO_TEST) -timeout=30m $(TESTFLAGS) ./...
+	@$(MAKE) --no-print-directory test-bench
 	@$(MAKE) --no-print-directory test-cache
 	@$(MAKE) --no-print-directory test-argo
 	@$(MAKE) --no-print-directory test-tekton
@@ -97,9 +98,21 @@ RACE_OPTIONS = GORACE=suppressions=$(CURDIR)/scripts/race-suppressions
 race: ## run the tests with the race detector (needs a C compiler)
 	@CGO_ENABLED=1 $(RACE_OPTIONS) $(STAGE) "tests with the race detector" $(GO) $(GO_TEST) -race -short -timeout=30m $(TESTFLAGS) $(RACED)
 
-.PHONY: bench
-bench: ## run the benchmarks whose figures ARCHITECTURE.md gives
+.PHONY: microbench
+microbench: ## run the benchmarks whose figures ARCHITECTURE.md gives
 	@$(STAGE) "benchmarks" $(GO) test -run='^$$' -bench=. -benchmem ./pkg/...
+
+# Flags of the comparison: make bench BENCH_FLAGS='-workloads copy-only -rounds 3'; -h lists them.
+BENCH_FLAGS ?=
+
+.PHONY: bench
+bench: ## compare slipway with Kaniko, BuildKit and Buildah, into bench/report
+	@scripts/install-packages --optional $(TEST_PACKAGES) buildah:buildah
+	@$(STAGE) "comparison with other builders" $(GO) -C bench run . $(BENCH_FLAGS)
+
+.PHONY: test-bench
+test-bench: ## run the tests of the comparison's own code
+	@$(STAGE) "tests of the comparison" $(GO) -C bench $(GO_TEST) $(TESTFLAGS) ./...
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME

@@ -1,0 +1,73 @@
+package builder
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/slipway-build/slipway/bench/internal/usage"
+)
+
+// buildah is Debian's, as root, with overlayfs and its isolation "chroot".
+type buildah struct{ work string }
+
+// Buildah builds with the program of that name.
+func Buildah(work string) Builder { return &buildah{work} }
+
+// Name implements Builder.
+func (b *buildah) Name() string { return "buildah" }
+
+// Build implements Builder.
+func (b *buildah) Build(ctx context.Context, j *Job) (u usage.Usage, err error) {
+	dir, err := os.MkdirTemp(b.work, "buildah-")
+	if err != nil {
+		return u, err
+	}
+	defer func() {
+		// Buildah leaves the mount point of its storage mounted.
+		_ = unix.Unmount(filepath.Join(dir, "root", "overlay"), unix.MNT_DETACH)
+		if removeErr := os.RemoveAll(dir); err == nil {
+			err = removeErr
+		}
+	}()
+	g, err := newGroup()
+	if err != nil {
+		return u, err
+	}
+	defer func() {
+		if removeErr := g.Remove(); err == nil {
+			err = removeErr
+		}
+	}()
+	policy := filepath.Join(dir, "policy.json")
+	if err := os.WriteFile(policy, []byte(`{"default": [{"type": "insecureAcceptAnything"}]}`), 0o600); err != nil {
+		return u, err
+	}
+	global := []string{"--root", filepath.Join(dir, "root"), "--runroot", filepath.Join(dir, "run"), "--storage-driver=overlay"}
+	build := append(global[:len(global):len(global)], "build", "--isolation=chroot", "--network=host", "--tls-verify=false", "--signature-policy="+policy, "--layers", "--tag="+j.Image)
+	if j.Cache != "" {
+		build = append(build, "--cache-from="+j.Cache, "--cache-to="+j.Cache)
+	}
+	build = append(build, append(buildArgs(j, "--build-arg="), j.Context)...)
+	push := append(global[:len(global):len(global)], "push", "--tls-verify=false", "--signature-policy="+policy, j.Image)
+	return g.Measure(func() error {
+		for _, args := range [][]string{build, push} {
+			cmd := exec.CommandContext(ctx, "buildah", args...)
+			cmd.Env = append(os.Environ(), "TMPDIR="+dir)
+			var out bytes.Buffer
+			cmd.Stdout, cmd.Stderr = &out, &out
+			if err := g.Start(cmd); err != nil {
+				return err
+			}
+			if err := cmd.Wait(); err != nil {
+				return fmt.Errorf("buildah %s: %w\n%s", args[len(global)], err, tail(out.String()))
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,130 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/slipway-build/slipway/bench/internal/usage"
+	"github.com/slipway-build/slipway/test/pod"
+)
+
+// inPod is a builder that is the only process of a pod.
+type inPod struct {
+	name   string
+	shape  pod.Shape
+	rootfs string
+	env    []string
+	args   func(*Job) []string
+	// state is where in the pod a volume is, for what the program keeps; "" for none.
+	state string
+	work  string // a directory
+}
+
+// Slipway builds in pods without any securityContext, but for "sandbox", which is in restricted ones.
+func Slipway(ctx context.Context, isolation, work string) (Builder, error) {
+	rootfs, err := pod.Rootfs(ctx, "slipway")
+	if err != nil {
+		return nil, err
+	}
+	name, shape := "slipway", pod.Default()
+	if isolation != "namespace" {
+		name = "slipway-" + isolation
+	}
+	if isolation == "sandbox" {
+		shape = pod.Restricted()
+	}
+	return &inPod{
+		name: name, shape: shape, rootfs: rootfs, env: pod.SlipwayEnv(), work: work, state: "/slipway-state",
+		args: func(j *Job) []string {
+			args := []string{
+				"slipway", "build", "--isolation=" + isolation, "--progress=plain", "--state-dir=/slipway-state",
+				"--insecure-registry=" + j.Registry, "--tag=" + j.Image,
+			}
+			if j.Cache != "" {
+				args = append(args, "--cache", "--cache-repo="+j.Cache)
+			}
+			return append(args, append(buildArgs(j, "--build-arg="), "/workspace")...)
+		},
+	}, nil
+}
+
+// Kaniko builds with its executor as its image has it: as root, with its files in /kaniko.
+func Kaniko(rootfs, work string) Builder {
+	return &inPod{
+		name: "kaniko", shape: pod.Default(), rootfs: rootfs, work: work,
+		env: []string{"PATH=/usr/local/bin:/kaniko", "HOME=/root", "USER=root", "SSL_CERT_DIR=/kaniko/ssl/certs", "DOCKER_CONFIG=/kaniko/.docker/"},
+		args: func(j *Job) []string {
+			args := []string{"/kaniko/executor", "--context=dir:///workspace", "--destination=" + j.Image, "--insecure", "--insecure-pull"}
+			if j.Cache != "" {
+				args = append(args, "--cache=true", "--cache-copy-layers", "--cache-repo="+j.Cache)
+			}
+			return append(args, buildArgs(j, "--build-arg=")...)
+		},
+	}
+}
+
+func buildArgs(j *Job, flag string) []string {
+	var args []string
+	for _, key := range slices.Sorted(maps.Keys(j.Args)) {
+		args = append(args, flag+key+"="+j.Args[key])
+	}
+	return args
+}
+
+// Name implements Builder.
+func (b *inPod) Name() string { return b.name }
+
+// groups numbers the control groups.
+var groups atomic.Int64
+
+func newGroup() (*usage.Group, error) {
+	return usage.New(fmt.Sprintf("slipway-bench-%d-%d", os.Getpid(), groups.Add(1)))
+}
+
+// Build implements Builder.
+func (b *inPod) Build(ctx context.Context, j *Job) (u usage.Usage, err error) {
+	dir, err := os.MkdirTemp(b.work, "pod-")
+	if err != nil {
+		return u, err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		return u, err
+	}
+	g, err := newGroup()
+	if err != nil {
+		return u, err
+	}
+	defer func() {
+		if removeErr := g.Remove(); err == nil {
+			err = removeErr
+		}
+	}()
+	spec := pod.Spec{
+		Shape: b.shape, Rootfs: b.rootfs, Env: b.env, Args: b.args(j), HostNetwork: true, Cgroup: g.Path("pod"),
+		Volumes: []pod.Volume{{Path: "/workspace", Host: j.Context}},
+	}
+	if b.state != "" {
+		spec.Volumes = append(spec.Volumes, pod.Volume{Path: b.state, Host: dir})
+	}
+	var result pod.Result
+	u, err = g.Measure(func() (err error) {
+		result, err = pod.Execute(ctx, spec)
+		return err
+	})
+	if err == nil && result.ExitCode != 0 {
+		err = fmt.Errorf("exit code %d\n%s", result.ExitCode, tail(result.Stdout+result.Stderr))
+	}
+	return u, err
+}
+
+// tail is the end of an output.
+func tail(out string) string {
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	return strings.Join(lines[max(0, len(lines)-20):], "\n")
+}
