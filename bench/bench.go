@@ -16,11 +16,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/bench/internal/builder"
+	"github.com/slipway-build/slipway/bench/internal/disk"
 	"github.com/slipway-build/slipway/bench/internal/image"
 	"github.com/slipway-build/slipway/bench/internal/mirror"
 	"github.com/slipway-build/slipway/bench/internal/peer"
 	"github.com/slipway-build/slipway/bench/internal/report"
 	"github.com/slipway-build/slipway/bench/internal/server"
+	"github.com/slipway-build/slipway/bench/internal/usage"
 	"github.com/slipway-build/slipway/bench/internal/workload"
 )
 
@@ -115,7 +117,7 @@ func (b *bench) builder(ctx context.Context, name string) (builder.Builder, stri
 		if isolation == "" {
 			isolation = "namespace"
 		}
-		made, err := builder.Slipway(ctx, isolation, b.work)
+		made, err := builder.Slipway(ctx, isolation)
 		return made, "this version, isolation " + isolation + ", in a pod", err
 	case "kaniko":
 		executor, err := peer.Kaniko(ctx)
@@ -123,13 +125,13 @@ func (b *bench) builder(ctx context.Context, name string) (builder.Builder, stri
 			return nil, "", err
 		}
 		rootfs, err := peer.KanikoRootfs(executor, b.work)
-		return builder.Kaniko(rootfs, b.work), peer.KanikoVersion + ", in a pod", err
+		return builder.Kaniko(rootfs), peer.KanikoVersion + ", in a pod", err
 	case "buildkit":
 		programs, err := peer.BuildKit(ctx)
-		return builder.BuildKit(programs, b.work), peer.BuildKitVersion + ", daemon as root with overlayfs, already started", err
+		return builder.BuildKit(programs), peer.BuildKitVersion + ", daemon as root with overlayfs, already started", err
 	case "buildah":
 		out, err := exec.CommandContext(ctx, "buildah", "--version").Output()
-		return builder.Buildah(b.work), strings.TrimSpace(string(out)) + ", as root with overlayfs, isolation chroot", err
+		return builder.Buildah(), strings.TrimSpace(string(out)) + ", as root with overlayfs, isolation chroot", err
 	}
 	return nil, "", errors.New("there is no such builder")
 }
@@ -183,7 +185,7 @@ func (b *bench) measure(ctx context.Context, made builder.Builder, w *workload.W
 		job.Cache = repository + "/cache"
 		first := *job
 		first.Image = repository + ":first"
-		if _, err := made.Build(ctx, &first); err != nil {
+		if _, err := b.build(ctx, made, first); err != nil {
 			return fmt.Errorf("filling the cache: %w", err)
 		}
 		if w.Change != nil {
@@ -192,9 +194,8 @@ func (b *bench) measure(ctx context.Context, made builder.Builder, w *workload.W
 			}
 		}
 	}
-	unix.Sync() // what was written before is not to be waited for
 	before := b.registry.Traffic()
-	if r.Usage, err = made.Build(ctx, job); err != nil {
+	if r.Usage, err = b.build(ctx, made, *job); err != nil {
 		return err
 	}
 	r.Traffic = b.registry.Traffic().Since(before)
@@ -206,6 +207,16 @@ func (b *bench) measure(ctx context.Context, made builder.Builder, w *workload.W
 		return err
 	}
 	return image.Check(layers, w.Want)
+}
+
+// build does a job on a new disk.
+func (b *bench) build(ctx context.Context, made builder.Builder, job builder.Job) (u usage.Usage, err error) {
+	return u, disk.Use(ctx, b.work, func(mounted string) (err error) {
+		job.Disk = mounted
+		unix.Sync() // what was written before is not to be waited for
+		u, err = made.Build(ctx, &job)
+		return err
+	})
 }
 
 // grow builds every size of every series with every builder once.

@@ -38,7 +38,7 @@ func newContainer(spec *Spec) (*container, error) {
 	if err := check(spec); err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "slipway-pod-")
+	dir, err := os.MkdirTemp(spec.Scratch, "slipway-pod-")
 	if err != nil {
 		return nil, err
 	}
@@ -144,6 +144,7 @@ func (c *container) execute(stdin io.Reader, stdout, stderr io.Writer) (Result, 
 	cmd.Cancel = func() error { return c.interrupt(cmd.Process) }
 	cmd.WaitDelay = killGrace
 	err := cmd.Run()
+	ended := time.Now()
 	if _, started := c.pid(); started != nil {
 		return Result{}, errors.Join(fmt.Errorf("the container could not be started: %w", err), c.delete())
 	}
@@ -155,7 +156,12 @@ func (c *container) execute(stdin io.Reader, stdout, stderr io.Writer) (Result, 
 	if err != nil {
 		return Result{}, errors.Join(err, c.delete())
 	}
-	return Result{ExitCode: cmd.ProcessState.ExitCode(), OOMKilled: oom}, c.delete()
+	// Written by runc when everything is ready, immediately before the process is let go.
+	pid, err := os.Stat(c.pidFile())
+	if err != nil {
+		return Result{}, errors.Join(err, c.delete())
+	}
+	return Result{ExitCode: cmd.ProcessState.ExitCode(), OOMKilled: oom, Elapsed: ended.Sub(pid.ModTime())}, c.delete()
 }
 
 // delete makes runc forget the container.

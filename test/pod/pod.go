@@ -52,6 +52,9 @@ type Spec struct {
 	TerminationMessagePath string
 	// Cgroup is the absolute path of the control group, which must not exist; "" for one of the pod's own making.
 	Cgroup string
+	// Scratch is a directory for all that the container writes outside of volumes; "" for one in the system's
+	// temporary directory.
+	Scratch string
 	// DiffRoot asks for Result.RootDiff.
 	DiffRoot bool
 }
@@ -90,6 +93,8 @@ type Result struct {
 	// ExitCode is that of the process, or 128 and the signal that killed it.
 	ExitCode       int
 	Stdout, Stderr string
+	// Elapsed is the time from the start of the process to its end.
+	Elapsed time.Duration
 	// OOMKilled says whether the kernel killed a process of the container because the
 	// memory limit was reached.
 	OOMKilled bool

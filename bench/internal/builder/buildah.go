@@ -14,27 +14,19 @@ import (
 )
 
 // buildah is Debian's, as root, with overlayfs and its isolation "chroot".
-type buildah struct{ work string }
+type buildah struct{}
 
 // Buildah builds with the program of that name.
-func Buildah(work string) Builder { return &buildah{work} }
+func Buildah() Builder { return buildah{} }
 
 // Name implements Builder.
-func (b *buildah) Name() string { return "buildah" }
+func (buildah) Name() string { return "buildah" }
 
 // Build implements Builder.
-func (b *buildah) Build(ctx context.Context, j *Job) (u usage.Usage, err error) {
-	dir, err := os.MkdirTemp(b.work, "buildah-")
-	if err != nil {
-		return u, err
-	}
-	defer func() {
-		// Buildah leaves the mount point of its storage mounted.
-		_ = unix.Unmount(filepath.Join(dir, "root", "overlay"), unix.MNT_DETACH)
-		if removeErr := os.RemoveAll(dir); err == nil {
-			err = removeErr
-		}
-	}()
+func (buildah) Build(ctx context.Context, j *Job) (u usage.Usage, err error) {
+	dir := j.Disk
+	// Buildah leaves the mount point of its storage mounted.
+	defer func() { _ = unix.Unmount(filepath.Join(dir, "root", "overlay"), unix.MNT_DETACH) }()
 	g, err := newGroup()
 	if err != nil {
 		return u, err

@@ -11,6 +11,8 @@ import (
 type Job struct {
 	// Context is the directory with the Dockerfile.
 	Context string
+	// Disk is an empty directory for all that the builder writes.
+	Disk string
 	// Image is what is pushed, Cache the repository of a cache, "" for none.
 	Image, Cache string
 	// Args are the build arguments.

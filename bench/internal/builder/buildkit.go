@@ -13,24 +13,17 @@ import (
 )
 
 // buildKit is the daemon as root with overlayfs, its best case, and its client.
-type buildKit struct {
-	programs map[string]string
-	work     string
-}
+type buildKit struct{ programs map[string]string }
 
 // BuildKit builds with the programs "buildkitd" and "buildctl" at these paths.
-func BuildKit(programs map[string]string, work string) Builder { return &buildKit{programs, work} }
+func BuildKit(programs map[string]string) Builder { return &buildKit{programs} }
 
 // Name implements Builder.
 func (b *buildKit) Name() string { return "buildkit" }
 
 // Build implements Builder.
 func (b *buildKit) Build(ctx context.Context, j *Job) (u usage.Usage, err error) {
-	dir, err := os.MkdirTemp(b.work, "buildkit-")
-	if err != nil {
-		return u, err
-	}
-	defer os.RemoveAll(dir)
+	dir := j.Disk
 	g, err := newGroup()
 	if err != nil {
 		return u, err

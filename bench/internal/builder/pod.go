@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -22,11 +23,10 @@ type inPod struct {
 	args   func(*Job) []string
 	// state is where in the pod a volume is, for what the program keeps; "" for none.
 	state string
-	work  string // a directory
 }
 
 // Slipway builds in pods without any securityContext, but for "sandbox", which is in restricted ones.
-func Slipway(ctx context.Context, isolation, work string) (Builder, error) {
+func Slipway(ctx context.Context, isolation string) (Builder, error) {
 	rootfs, err := pod.Rootfs(ctx, "slipway")
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func Slipway(ctx context.Context, isolation, work string) (Builder, error) {
 		shape = pod.Restricted()
 	}
 	return &inPod{
-		name: name, shape: shape, rootfs: rootfs, env: pod.SlipwayEnv(), work: work, state: "/slipway-state",
+		name: name, shape: shape, rootfs: rootfs, env: pod.SlipwayEnv(), state: "/slipway-state",
 		args: func(j *Job) []string {
 			args := []string{
 				"slipway", "build", "--isolation=" + isolation, "--progress=plain", "--state-dir=/slipway-state",
@@ -54,9 +54,9 @@ func Slipway(ctx context.Context, isolation, work string) (Builder, error) {
 }
 
 // Kaniko builds with its executor as its image has it: as root, with its files in /kaniko.
-func Kaniko(rootfs, work string) Builder {
+func Kaniko(rootfs string) Builder {
 	return &inPod{
-		name: "kaniko", shape: pod.Default(), rootfs: rootfs, work: work,
+		name: "kaniko", shape: pod.Default(), rootfs: rootfs,
 		env: []string{"PATH=/usr/local/bin:/kaniko", "HOME=/root", "USER=root", "SSL_CERT_DIR=/kaniko/ssl/certs", "DOCKER_CONFIG=/kaniko/.docker/"},
 		args: func(j *Job) []string {
 			args := []string{"/kaniko/executor", "--context=dir:///workspace", "--destination=" + j.Image, "--insecure", "--insecure-pull"}
@@ -88,12 +88,11 @@ func newGroup() (*usage.Group, error) {
 
 // Build implements Builder.
 func (b *inPod) Build(ctx context.Context, j *Job) (u usage.Usage, err error) {
-	dir, err := os.MkdirTemp(b.work, "pod-")
-	if err != nil {
+	state := filepath.Join(j.Disk, "state")
+	if err := os.Mkdir(state, 0o777); err != nil {
 		return u, err
 	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o777); err != nil {
+	if err := os.Chmod(state, 0o777); err != nil {
 		return u, err
 	}
 	g, err := newGroup()
@@ -106,17 +105,18 @@ func (b *inPod) Build(ctx context.Context, j *Job) (u usage.Usage, err error) {
 		}
 	}()
 	spec := pod.Spec{
-		Shape: b.shape, Rootfs: b.rootfs, Env: b.env, Args: b.args(j), HostNetwork: true, Cgroup: g.Path("pod"),
+		Shape: b.shape, Rootfs: b.rootfs, Env: b.env, Args: b.args(j), HostNetwork: true, Cgroup: g.Path("pod"), Scratch: j.Disk,
 		Volumes: []pod.Volume{{Path: "/workspace", Host: j.Context}},
 	}
 	if b.state != "" {
-		spec.Volumes = append(spec.Volumes, pod.Volume{Path: b.state, Host: dir})
+		spec.Volumes = append(spec.Volumes, pod.Volume{Path: b.state, Host: state})
 	}
 	var result pod.Result
 	u, err = g.Measure(func() (err error) {
 		result, err = pod.Execute(ctx, spec)
 		return err
 	})
+	u.Wall = result.Elapsed
 	if err == nil && result.ExitCode != 0 {
 		err = fmt.Errorf("exit code %d\n%s", result.ExitCode, tail(result.Stdout+result.Stderr))
 	}
