@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // Stamp is what stat(2) said of a file when it was indexed. A file whose stamp has changed
@@ -52,7 +50,11 @@ func FromDir(root *os.Root, files []DirFile) (Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &dir{root: root, index: x, places: make([]dirPlace, len(files))}
+	b, err := newBeneath(root)
+	if err != nil {
+		return nil, fmt.Errorf("layer: %w", err)
+	}
+	l := &dir{beneath: b, index: x, places: make([]dirPlace, len(files))}
 	for i := range files {
 		f := &files[i]
 		if f.Type != Regular {
@@ -68,9 +70,9 @@ func FromDir(root *os.Root, files []DirFile) (Layer, error) {
 }
 
 type dir struct {
-	root   *os.Root
-	index  *Index
-	places []dirPlace // by position in the index
+	beneath beneath
+	index   *Index
+	places  []dirPlace // by position in the index
 }
 
 type dirPlace struct {
@@ -97,9 +99,7 @@ func (l *dir) OpenAt(ctx context.Context, i int) (io.ReadCloser, error) {
 	if source == "" {
 		source = e.Path
 	}
-	// O_NONBLOCK: should a fifo have taken the file's place, opening it must not
-	// wait for a writer.
-	f, err := l.root.OpenFile(source, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := l.beneath.open(source)
 	if err != nil {
 		return nil, fmt.Errorf("reading %q: %w", e.Path, err)
 	}
@@ -121,16 +121,12 @@ func (e *ChangedError) Error() string {
 	return fmt.Sprintf("%q changed while it was being read", e.Path)
 }
 
-func (s Stamp) verify(f *os.File, path string) error {
-	fi, err := f.Stat()
+func (s Stamp) verify(f file, path string) error {
+	now, regular, err := f.stamp()
 	if err != nil {
 		return fmt.Errorf("reading %q: %w", path, err)
 	}
-	now, err := StampOf(fi)
-	if err != nil {
-		return err
-	}
-	if now != s || !fi.Mode().IsRegular() {
+	if now != s || !regular {
 		return &ChangedError{Path: path}
 	}
 	return nil

@@ -18,6 +18,10 @@ func RandomAccess(rc io.ReadCloser) (file io.ReaderAt, unchanged func() error, o
 				unchanged = r.check
 			}
 			rc = r.ReadCloser
+		case osFile:
+			return r, unchanged, true
+		case *rawFile:
+			return r, unchanged, true
 		case *os.File:
 			return r, unchanged, true
 		default:

@@ -58,6 +58,8 @@ func writeTar(ctx context.Context, w io.Writer, l Layer) (*serial, error) {
 		hash:  sha256.New(),
 		buf:   make([]byte, 128<<10),
 	}
+	t.ahead = readAhead(ctx, l, x, entries, places)
+	defer t.ahead.stop()
 	for i := range entries {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -80,6 +82,7 @@ type tarWriter struct {
 	layer Layer
 	index *Index
 	tar   *tar.Writer
+	ahead *ahead
 	hash  hash.Hash
 	buf   []byte
 }
@@ -110,6 +113,9 @@ func (t *tarWriter) content(ctx context.Context, e *Entry, i int) error {
 		e.Sum = emptySum
 		return nil
 	}
+	if isSmall(e) {
+		return t.small(ctx, e)
+	}
 	rc, err := OpenAt(ctx, t.layer, t.index, i)
 	if err != nil {
 		return err
@@ -132,6 +138,20 @@ func (t *tarWriter) content(ctx context.Context, e *Entry, i int) error {
 		t.hash.Sum(e.Sum[:0])
 	}
 	return nil
+}
+
+// small writes the content of a file that was read before.
+func (t *tarWriter) small(ctx context.Context, e *Entry) error {
+	s, err := t.ahead.next(ctx)
+	if err != nil {
+		return err
+	}
+	defer t.ahead.done(s)
+	if e.Sum.IsZero() {
+		e.Sum = s.sum
+	}
+	_, err = t.tar.Write(s.data)
+	return err
 }
 
 // onlyWriter hides ReaderFrom, so that the buffer we have is the one that is used.

@@ -196,7 +196,7 @@ func (d *Dir) removeUnused(ctx context.Context, x Object, limit time.Time) (gone
 		return false, err
 	}
 	gone, err = d.takeAway(ctx, x, filepath.Join(holder, "object"), limit)
-	return gone, errors.Join(err, removeTree(holder))
+	return gone, errors.Join(err, RemoveTree(holder))
 }
 
 // takeAway moves the object out of the others' reach, unless it has been used since limit.

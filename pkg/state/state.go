@@ -58,7 +58,7 @@ func (d *Dir) Path() string { return d.path }
 
 // Close removes what belongs to this build alone.
 func (d *Dir) Close() error {
-	err := removeTree(d.build)
+	err := RemoveTree(d.build)
 	// Once the lock is free, whoever tidies up may remove its file.
 	return errors.Join(err, os.Remove(d.lock.Name()), d.lock.Close())
 }
@@ -120,7 +120,7 @@ func (d *Dir) Remove(kind, name string) error {
 	if err != nil {
 		return err
 	}
-	return removeTree(p)
+	return RemoveTree(p)
 }
 
 // File opens the file kind/name for reading. If there is none, makeFile writes it, to a
@@ -177,10 +177,10 @@ func (d *Dir) make(ctx context.Context, kind, name string, build func(tmp string
 	}
 	tmp := filepath.Join(holder, "object")
 	if err := build(tmp); err != nil {
-		return "", errors.Join(err, removeTree(holder))
+		return "", errors.Join(err, RemoveTree(holder))
 	}
 	if err := os.Rename(tmp, p); err != nil {
-		return "", errors.Join(fmt.Errorf("state directory: keeping %s/%s: %w", kind, name, err), removeTree(holder))
+		return "", errors.Join(fmt.Errorf("state directory: keeping %s/%s: %w", kind, name, err), RemoveTree(holder))
 	}
 	return p, os.Remove(holder)
 }
@@ -308,7 +308,7 @@ func removeIfDead(area string, e fs.DirEntry) error {
 		if err != nil || time.Since(info.ModTime()) < time.Hour {
 			return nil // just starting, or gone meanwhile
 		}
-		return removeTree(area)
+		return RemoveTree(area)
 	}
 	if err != nil {
 		return err
@@ -317,27 +317,11 @@ func removeIfDead(area string, e fs.DirEntry) error {
 	if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
 		return nil // alive
 	}
-	if err := removeTree(area); err != nil {
+	if err := RemoveTree(area); err != nil {
 		return err
 	}
 	if err := os.Remove(lock.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
-}
-
-// removeTree removes path and everything in it. Unpacked trees may hold directories that
-// their owner cannot write, which only matters where we are not root.
-func removeTree(path string) error {
-	err := os.RemoveAll(path)
-	if err == nil || !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	walkErr := filepath.WalkDir(path, func(p string, e fs.DirEntry, err error) error {
-		if err == nil && e.IsDir() {
-			err = os.Chmod(p, 0o700)
-		}
-		return err
-	})
-	return errors.Join(walkErr, os.RemoveAll(path))
 }

@@ -110,7 +110,7 @@ func (b *Backend) Close() error {
 		errs = append(errs, r.Close())
 	}
 	b.roots = nil
-	return errors.Join(append(errs, os.RemoveAll(b.dir))...)
+	return errors.Join(append(errs, state.RemoveTree(b.dir))...)
 }
 
 // id gives names that are unique in this build and as short as mount(2) needs them.
