@@ -160,6 +160,9 @@ type ExitError struct {
 	OOM    bool           // killed because memory ran out
 	Args   []string
 	Err    error // why the process could not be started; nil if it was
+	// Lacking are the names of system calls that were made in vain, as the backend's own kernel lacks them, or what
+	// was asked of them.
+	Lacking []string
 }
 
 // Unwrap returns why the process could not be started.
@@ -174,9 +177,17 @@ func (e *ExitError) Error() string {
 	case e.OOM:
 		return fmt.Sprintf("process %q was killed: out of memory (exit code: %d)", command, e.Code)
 	case e.Signal != 0:
-		return fmt.Sprintf("process %q was killed by signal %d (%s), exit code: %d", command, int(e.Signal), e.Signal, e.Code)
+		return fmt.Sprintf("process %q was killed by signal %d (%s), exit code: %d%s", command, int(e.Signal), e.Signal, e.Code, e.lacking())
 	}
-	return fmt.Sprintf("process %q did not complete successfully: exit code: %d", command, e.Code)
+	return fmt.Sprintf("process %q did not complete successfully: exit code: %d%s", command, e.Code, e.lacking())
+}
+
+// lacking explains failures for which the backend may be the reason.
+func (e *ExitError) lacking() string {
+	if len(e.Lacking) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; maybe because the sandbox's kernel does not have all of Linux's system calls: it was asked in vain for %s (see docs/isolation.md)", strings.Join(e.Lacking, ", "))
 }
 
 // UnsupportedError says what a backend cannot do in this pod, and why.

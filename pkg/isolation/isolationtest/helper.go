@@ -8,9 +8,9 @@ import (
 	"github.com/slipway-build/slipway/pkg/layer"
 )
 
-// helperLayer holds the program testdata/helper: as /bin/helper, setuid as /bin/helper-suid, and with
+// Helper holds the program testdata/helper: as /bin/helper, setuid as /bin/helper-suid, and with
 // a file capability as /bin/helper-cap.
-func helperLayer(tb testing.TB) layer.Layer {
+func Helper(tb testing.TB) layer.Layer {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), "helper")
 	buildHelper(tb, path)

@@ -29,7 +29,7 @@ type Limits struct {
 
 // Run checks that b keeps the contract of [isolation.Backend].
 func Run(t *testing.T, b isolation.Backend, limits Limits) {
-	s := &suite{backend: b, limits: limits, rootfs: Rootfs(t).Push(helperLayer(t))}
+	s := &suite{backend: b, limits: limits, rootfs: Rootfs(t).Push(Helper(t))}
 	for _, group := range []struct {
 		name  string
 		cases []testCase

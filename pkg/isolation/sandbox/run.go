@@ -60,6 +60,7 @@ type run struct {
 	images  []*os.File
 	caches  []*cache
 	agents  agents
+	lacking []string // see isolation.ExitError
 }
 
 // stack is a tree that is mounted with an upper directory over it.
@@ -296,6 +297,10 @@ func (r *run) execute(ctx context.Context) (*isolation.Changes, error) {
 		return nil, err
 	}
 	err = host.Outcome(report, r.process.Args, oom)
+	var exit *isolation.ExitError
+	if errors.As(err, &exit) {
+		exit.Lacking = r.lacking
+	}
 	switch {
 	case report.Error == "":
 		err = errors.Join(err, receiveErr)
@@ -415,7 +420,9 @@ func (r *run) spawn(ctx context.Context, changesTo *os.File) (_ *supervisor.Repo
 	if err != nil && ctx.Err() == nil {
 		return nil, r.backend.explain(err, name+".log")
 	}
-	return report, errors.Join(err, r.backend.removeLog(name+".log"))
+	said, logErr := r.backend.takeLog(name + ".log")
+	r.lacking, _ = sentry.Lacking(said)
+	return report, errors.Join(err, logErr)
 }
 
 // maxLog is how much of what a kernel wrote is told, in bytes.
@@ -423,19 +430,25 @@ const maxLog = 2000
 
 // explain adds to the error of a kernel that ended before its time what it wrote.
 func (b *Backend) explain(err error, name string) error {
-	said, readErr := os.ReadFile(b.path(name))
-	if errors.Is(readErr, os.ErrNotExist) {
+	if _, statErr := os.Stat(b.path(name)); errors.Is(statErr, os.ErrNotExist) {
 		return fmt.Errorf("the sandbox's kernel did not start: %w", err)
 	}
-	if text := strings.TrimSpace(string(said)); text != "" {
+	said, readErr := b.takeLog(name)
+	_, text := sentry.Lacking(said)
+	if text = strings.TrimSpace(text); text != "" {
 		err = fmt.Errorf("the sandbox's kernel ended: %s: %w", text[:min(len(text), maxLog)], err)
 	}
-	return errors.Join(err, readErr, b.removeLog(name))
+	return errors.Join(err, readErr)
 }
 
-func (b *Backend) removeLog(name string) error {
-	if err := os.Remove(b.path(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("isolation: %w", err)
+// takeLog gives what a kernel wrote, and removes the file; "" if there is none.
+func (b *Backend) takeLog(name string) (string, error) {
+	said, err := os.ReadFile(b.path(name))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
 	}
-	return nil
+	if err := errors.Join(err, os.Remove(b.path(name))); err != nil {
+		return "", fmt.Errorf("isolation: %w", err)
+	}
+	return string(said), nil
 }

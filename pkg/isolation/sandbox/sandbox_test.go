@@ -2,6 +2,8 @@ package sandbox_test
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -58,6 +60,28 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 	if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); !errors.Is(err, unix.ECHILD) {
 		t.Errorf("there is still a child: %d, %v", pid, err)
+	}
+}
+
+// What the kernel lacks is told with the error of a process that asked for it, and only there.
+func TestLackingSystemCalls(t *testing.T) {
+	b := newBackend(t)
+	root := tree.New(isolationtest.Helper(t))
+	for _, c := range []struct {
+		word string
+		want []string
+	}{{"remap", []string{"remap_file_pages"}}, {"unknown", nil}} {
+		_, err := b.Run(t.Context(), &isolation.Process{Root: root, Args: []string{"/bin/helper", c.word}, Cwd: "/"})
+		var exit *isolation.ExitError
+		if !errors.As(err, &exit) || exit.Code != 1 {
+			t.Fatalf("%s: the error is %v", c.word, err)
+		}
+		if !slices.Equal(exit.Lacking, c.want) {
+			t.Errorf("%s: lacking is %q, want %q", c.word, exit.Lacking, c.want)
+		}
+		if told := strings.Contains(err.Error(), "asked in vain for remap_file_pages"); told != (c.want != nil) {
+			t.Errorf("%s: the error is %q", c.word, err)
+		}
 	}
 }
 

@@ -10,7 +10,6 @@ package sentry
 import (
 	"encoding/gob"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 	"strconv"
@@ -105,9 +104,8 @@ func end(code int, err error) {
 }
 
 // divert separates the standard streams of the process from those of the RUN, which are returned: what
-// the kernel itself says goes to c.Log, as does what Go says of a crash. Of its log, nothing is kept.
+// the kernel itself says goes to c.Log, as does what Go says of a crash.
 func divert(c *Config) (run []int, err error) {
-	log.SetTarget(&log.GoogleEmitter{Writer: &log.Writer{Next: io.Discard}})
 	for n := range 3 {
 		d, err := unix.FcntlInt(uintptr(n), unix.F_DUPFD_CLOEXEC, rootFD)
 		if err != nil {
@@ -142,6 +140,8 @@ func run() (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("arranging its files: %w", err)
 	}
+	var heard listener
+	log.SetTarget(&heard)
 	cpuid.Initialize()
 	l, control, err := load(&c, stdio, started)
 	if err != nil {
@@ -166,6 +166,9 @@ func run() (int, error) {
 		return 0, err
 	}
 	status := l.WaitExit()
+	if err := heard.write(os.Stderr); err != nil {
+		return 0, err
+	}
 	// Not l.Destroy: it waits for those who control the kernel, and nothing of it outlives the process.
 	return int(status.ExitStatus()), nil
 }
