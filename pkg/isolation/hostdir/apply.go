@@ -188,8 +188,9 @@ func (a *applier) attributes(p string, e *layer.Entry) error {
 	if err := ignoreRefusal(chownErr); err != nil {
 		return &os.PathError{Op: "chown", Path: p, Err: err}
 	}
-	mode := uint32(e.Mode)
-	if os.Geteuid() != 0 {
+	mode, uid := uint32(e.Mode), uint32(os.Geteuid())
+	beside := chownErr != nil || uid != 0 && e.UID == uid // which would be read as root's
+	if uid != 0 {
 		mode = mode&0o777 | 0o600
 		if e.Type == layer.Directory {
 			mode |= 0o700
@@ -198,7 +199,7 @@ func (a *applier) attributes(p string, e *layer.Entry) error {
 	if err := unix.Fchmod(fd, mode); err != nil {
 		return &os.PathError{Op: "chmod", Path: p, Err: err}
 	}
-	if err := a.extended(fd, e, chownErr != nil || mode != uint32(e.Mode)); err != nil {
+	if err := a.extended(fd, e, beside || mode != uint32(e.Mode)); err != nil {
 		return &os.PathError{Op: "setxattr", Path: p, Err: err}
 	}
 	return a.root.Chtimes(p, e.ModTime, e.ModTime)

@@ -35,7 +35,8 @@ func sample(t *testing.T) layer.Layer {
 	l, err := layer.New([]layer.File{
 		entry(layer.Entry{Type: layer.Directory, Mode: 0o1777, UID: 7, GID: 8}, ""),
 		entry(layer.Entry{Path: "d", Type: layer.Directory, Mode: 0o500, UID: 33, GID: 44}, ""),
-		entry(layer.Entry{Path: "d/e", Type: layer.Directory, Mode: 0o755}, ""),
+		entry(layer.Entry{Path: "d/e", Type: layer.Directory, Mode: 0o755, UID: 1000, GID: 1000}, ""), // whom the test may be
+		entry(layer.Entry{Path: "d/e/f", Type: layer.Regular, Mode: 0o644, UID: 1000, GID: 5}, "x"),
 		entry(layer.Entry{Path: "d/f", Type: layer.Regular, Mode: 0o4711, UID: 33, GID: 44, Xattrs: map[string]string{"user.a": "1"}}, "content"),
 		entry(layer.Entry{Path: "d/g", Type: layer.Regular, Mode: 0, UID: 70_000, GID: 1}, "hidden"),
 		entry(layer.Entry{Path: "d/h", Type: layer.Hardlink, Link: "d/f"}, ""),

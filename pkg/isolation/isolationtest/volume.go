@@ -61,3 +61,27 @@ func needStatic(tb testing.TB) {
 		}
 	}
 }
+
+// PodRootfs makes the root filesystem of an image that has a shell and nothing else.
+func PodRootfs(t *testing.T, dir string) {
+	t.Helper()
+	busybox, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		t.Skip("needs a static busybox (package busybox-static)")
+	}
+	for _, name := range []string{"bin", "dev", "etc", "proc", "sys", "tmp", "work", "var/run/secrets"} {
+		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, data := range map[string]string{
+		"bin/busybox": string(busybox), "etc/passwd": "root:x:0:0::/:/bin/sh\n", "etc/hosts": "", "etc/hostname": "", "etc/resolv.conf": "",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("busybox", filepath.Join(dir, "bin/sh")); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -28,7 +28,7 @@ func TestInPods(t *testing.T) {
 	pod.Require(t)
 	dir := t.TempDir()
 	isolationtest.Volume(t, filepath.Join(dir, "volume"))
-	podRootfs(t, filepath.Join(dir, "rootfs"))
+	isolationtest.PodRootfs(t, filepath.Join(dir, "rootfs"))
 	for _, c := range []struct {
 		shape   pod.Shape
 		refused string // part of the reason, "" if the suite must pass
@@ -77,29 +77,5 @@ func suiteInContainer(t *testing.T) {
 	isolationtest.Run(t, b, isolationtest.Limits{NoDevices: !hasSysAdmin(t)})
 	if err := errors.Join(b.Close(), st.Close()); err != nil {
 		t.Error(err)
-	}
-}
-
-// podRootfs makes the root filesystem of an image that has a shell and nothing else.
-func podRootfs(t *testing.T, dir string) {
-	t.Helper()
-	busybox, err := os.ReadFile("/bin/busybox")
-	if err != nil {
-		t.Skip("needs a static busybox (package busybox-static)")
-	}
-	for _, name := range []string{"bin", "dev", "etc", "proc", "sys", "tmp", "work", "var/run/secrets"} {
-		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for name, data := range map[string]string{
-		"bin/busybox": string(busybox), "etc/passwd": "root:x:0:0::/:/bin/sh\n", "etc/hosts": "", "etc/hostname": "", "etc/resolv.conf": "",
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Symlink("busybox", filepath.Join(dir, "bin/sh")); err != nil {
-		t.Fatal(err)
 	}
 }
