@@ -125,11 +125,11 @@ func hostCases() []testCase {
 			},
 		},
 		{
-			name: "cache at two places", script: "echo x >/one/f; cat /two/f; echo y >>/two/f; cat /one/f; if echo z >/three/f; then exit 1; fi 2>/dev/null", out: "x\nx\ny\n", want: []string{},
+			name: "cache at two places", script: "echo x >/one/f; cat /two/f; echo y >>/two/f; cat /one/f", out: "x\nx\ny\n", want: []string{},
 			edit: func(t *testing.T, p *isolation.Process) {
 				dir := t.TempDir()
-				for _, target := range []string{"/one", "/two", "/three"} {
-					p.Mounts = append(p.Mounts, isolation.Mount{Type: isolation.MountCache, Target: target, HostDir: dir, ReadOnly: target == "/three"})
+				for _, target := range []string{"/one", "/two"} {
+					p.Mounts = append(p.Mounts, isolation.Mount{Type: isolation.MountCache, Target: target, HostDir: dir})
 				}
 				t.Cleanup(func() {
 					got, err := os.ReadFile(filepath.Join(dir, "f"))
