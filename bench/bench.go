@@ -24,6 +24,7 @@ import (
 	"github.com/slipway-build/slipway/bench/internal/server"
 	"github.com/slipway-build/slipway/bench/internal/usage"
 	"github.com/slipway-build/slipway/bench/internal/workload"
+	"github.com/slipway-build/slipway/internal/testbase"
 )
 
 // bench is what all builds have in common.
@@ -67,7 +68,7 @@ func prepare(ctx context.Context, o *options, data *report.Data, out io.Writer) 
 	if b.registry, err = server.Start(ctx, dirs[2]); err != nil {
 		return nil, err
 	}
-	upstreams := map[string]string{"debian": "http://deb.debian.org/debian", "npm": npmRegistry(ctx)}
+	upstreams := map[string]string{"debian": "http://deb.debian.org/debian", "npm": testbase.NPMRegistry(ctx)}
 	if b.mirror, err = mirror.Start(dirs[1], upstreams); err != nil {
 		return nil, err
 	}
@@ -243,15 +244,6 @@ func (b *bench) grow(ctx context.Context, round int) error {
 		}
 	}
 	return nil
-}
-
-// npmRegistry is where this machine has modules of Node from.
-func npmRegistry(ctx context.Context) string {
-	out, err := exec.CommandContext(ctx, "npm", "config", "get", "registry").Output()
-	if err != nil {
-		return "https://registry.npmjs.org/"
-	}
-	return strings.TrimSpace(string(out))
 }
 
 // machine describes this one.

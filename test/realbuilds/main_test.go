@@ -15,8 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/static"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
@@ -95,19 +94,15 @@ func needTool(t testing.TB, name, use string) {
 	}
 }
 
-// npmVersion is one that the Node of Debian's release can run.
-const npmVersion = "10.9.2"
-
-// packNPM downloads npm, without the 400 packages that Debian's needs, and gives the directory of its archive.
+// packNPM downloads npm and gives the directory of its archive.
 func packNPM(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
-	cmd := exec.CommandContext(t.Context(), "npm", "pack", "npm@"+npmVersion)
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("npm pack: %v\n%s", err, out)
+	archive, err := testbase.NPM(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if err := os.Rename(filepath.Join(dir, "npm-"+npmVersion+".tgz"), filepath.Join(dir, "npm.tgz")); err != nil {
+	if err := os.Rename(archive, filepath.Join(dir, "npm.tgz")); err != nil {
 		t.Fatal(err)
 	}
 	if err := testbase.Readable(dir); err != nil {
@@ -126,18 +121,9 @@ func writeBase(ctx context.Context, dir string, packages []string) error {
 	if err != nil {
 		return err
 	}
-	image, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1), static.NewLayer(data, types.OCIUncompressedLayer))
+	config := v1.Config{Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}}
+	image, err := testbase.OCIImage(config, static.NewLayer(data, types.OCIUncompressedLayer))
 	if err != nil {
-		return err
-	}
-	config, err := image.ConfigFile()
-	if err != nil {
-		return err
-	}
-	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", runtime.GOARCH
-	config.Config.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	if image, err = mutate.ConfigFile(image, config); err != nil {
 		return err
 	}
 	return testbase.WriteLayout(dir, image)

@@ -4,8 +4,6 @@ import (
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
-	"strings"
 	"testing"
 
 	"github.com/slipway-build/slipway/internal/testbase"
@@ -14,7 +12,7 @@ import (
 // networkFlags let a RUN in a pod reach what this machine reaches: a pod has another name server, which is not there.
 func networkFlags(t testing.TB) []string {
 	t.Helper()
-	registry := npmRegistry(t)
+	registry := testbase.NPMRegistry(t.Context())
 	flags := []string{"--build-arg=NPM_CONFIG_REGISTRY=" + registry}
 	parsed, err := url.Parse(registry)
 	if err != nil {
@@ -40,14 +38,4 @@ func networkFlags(t testing.TB) []string {
 		flags = append(flags, "--add-host="+host+":"+addresses[0].String())
 	}
 	return flags
-}
-
-// npmRegistry is where this machine has modules of Node from.
-func npmRegistry(t testing.TB) string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "npm", "config", "get", "registry").Output()
-	if err != nil {
-		return "https://registry.npmjs.org/"
-	}
-	return strings.TrimSpace(string(out))
 }

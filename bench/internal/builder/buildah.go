@@ -23,19 +23,14 @@ func Buildah() Builder { return buildah{} }
 func (buildah) Name() string { return "buildah" }
 
 // Build implements Builder.
-func (buildah) Build(ctx context.Context, j *Job) (u usage.Usage, err error) {
+func (b buildah) Build(ctx context.Context, j *Job) (usage.Usage, error) {
+	return inGroup(func(g *usage.Group) (usage.Usage, error) { return b.build(ctx, j, g) })
+}
+
+func (buildah) build(ctx context.Context, j *Job, g *usage.Group) (u usage.Usage, err error) {
 	dir := j.Disk
 	// Buildah leaves the mount point of its storage mounted.
 	defer func() { _ = unix.Unmount(filepath.Join(dir, "root", "overlay"), unix.MNT_DETACH) }()
-	g, err := newGroup()
-	if err != nil {
-		return u, err
-	}
-	defer func() {
-		if removeErr := g.Remove(); err == nil {
-			err = removeErr
-		}
-	}()
 	policy := filepath.Join(dir, "policy.json")
 	if err := os.WriteFile(policy, []byte(`{"default": [{"type": "insecureAcceptAnything"}]}`), 0o600); err != nil {
 		return u, err

@@ -22,17 +22,12 @@ func BuildKit(programs map[string]string) Builder { return &buildKit{programs} }
 func (b *buildKit) Name() string { return "buildkit" }
 
 // Build implements Builder.
-func (b *buildKit) Build(ctx context.Context, j *Job) (u usage.Usage, err error) {
+func (b *buildKit) Build(ctx context.Context, j *Job) (usage.Usage, error) {
+	return inGroup(func(g *usage.Group) (usage.Usage, error) { return b.build(ctx, j, g) })
+}
+
+func (b *buildKit) build(ctx context.Context, j *Job, g *usage.Group) (u usage.Usage, err error) {
 	dir := j.Disk
-	g, err := newGroup()
-	if err != nil {
-		return u, err
-	}
-	defer func() {
-		if removeErr := g.Remove(); err == nil {
-			err = removeErr
-		}
-	}()
 	config := filepath.Join(dir, "buildkitd.toml")
 	if err := os.WriteFile(config, fmt.Appendf(nil, "[worker.oci]\n  defaultCgroupParent = %q\n[registry.%q]\n  http = true\n", g.Path("containers"), j.Registry), 0o600); err != nil {
 		return u, err

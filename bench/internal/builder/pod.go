@@ -2,13 +2,13 @@ package builder
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync/atomic"
 
 	"github.com/slipway-build/slipway/bench/internal/usage"
 	"github.com/slipway-build/slipway/test/pod"
@@ -79,15 +79,22 @@ func buildArgs(j *Job, flag string) []string {
 // Name implements Builder.
 func (b *inPod) Name() string { return b.name }
 
-// groups numbers the control groups.
-var groups atomic.Int64
-
-func newGroup() (*usage.Group, error) {
-	return usage.New(fmt.Sprintf("slipway-bench-%d-%d", os.Getpid(), groups.Add(1)))
+// inGroup calls f with a control group, which it removes afterwards.
+func inGroup(f func(*usage.Group) (usage.Usage, error)) (u usage.Usage, err error) {
+	g, err := usage.New(fmt.Sprintf("slipway-bench-%d", os.Getpid())) // there is one build at a time
+	if err != nil {
+		return u, err
+	}
+	defer func() { err = errors.Join(err, g.Remove()) }()
+	return f(g)
 }
 
 // Build implements Builder.
-func (b *inPod) Build(ctx context.Context, j *Job) (u usage.Usage, err error) {
+func (b *inPod) Build(ctx context.Context, j *Job) (usage.Usage, error) {
+	return inGroup(func(g *usage.Group) (usage.Usage, error) { return b.build(ctx, j, g) })
+}
+
+func (b *inPod) build(ctx context.Context, j *Job, g *usage.Group) (u usage.Usage, err error) {
 	state := filepath.Join(j.Disk, "state")
 	if err := os.Mkdir(state, 0o777); err != nil {
 		return u, err
@@ -95,15 +102,6 @@ func (b *inPod) Build(ctx context.Context, j *Job) (u usage.Usage, err error) {
 	if err := os.Chmod(state, 0o777); err != nil {
 		return u, err
 	}
-	g, err := newGroup()
-	if err != nil {
-		return u, err
-	}
-	defer func() {
-		if removeErr := g.Remove(); err == nil {
-			err = removeErr
-		}
-	}()
 	spec := pod.Spec{
 		Shape: b.shape, Rootfs: b.rootfs, Env: b.env, Args: b.args(j), HostNetwork: true, Cgroup: g.Path("pod"), Scratch: j.Disk,
 		Volumes: []pod.Volume{{Path: "/workspace", Host: j.Context}},

@@ -12,13 +12,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -32,9 +29,6 @@ const (
 	Go     = "golang" // Debian with the Go toolchain of this machine
 	Node   = "node"   // Debian with Node.js and npm
 )
-
-// npmVersion is one that the Node.js of Debian's release can run.
-const npmVersion = "10.9.2"
 
 // Push makes the bases, with gzip layers that are kept in dir, and pushes them to the registry at host.
 func Push(ctx context.Context, dir, host string) error {
@@ -63,21 +57,11 @@ func Push(ctx context.Context, dir, host string) error {
 }
 
 func push(ctx context.Context, reference string, layers []v1.Layer) error {
-	base := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
-	base = mutate.ConfigMediaType(base, types.OCIConfigJSON)
-	image, err := mutate.AppendLayers(base, layers...)
+	image, err := testbase.OCIImage(v1.Config{
+		Env: []string{"PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+		Cmd: []string{"/bin/sh"},
+	}, layers...)
 	if err != nil {
-		return err
-	}
-	config, err := image.ConfigFile()
-	if err != nil {
-		return err
-	}
-	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", runtime.GOARCH
-	config.Config.Env = []string{"PATH=/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	config.Config.Cmd = []string{"/bin/sh"}
-	if image, err = mutate.ConfigFile(image, config); err != nil {
 		return err
 	}
 	ref, err := name.ParseReference(reference, name.Insecure)
@@ -206,12 +190,11 @@ func npm(ctx context.Context, w *tar.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	cmd := exec.CommandContext(ctx, "npm", "pack", "npm@"+npmVersion)
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("npm pack: %w\n%s", err, out)
+	archive, err := testbase.NPM(ctx, dir)
+	if err != nil {
+		return err
 	}
-	f, err := os.Open(filepath.Join(dir, "npm-"+npmVersion+".tgz"))
+	f, err := os.Open(archive)
 	if err != nil {
 		return err
 	}
