@@ -70,7 +70,7 @@ func TestLackingSystemCalls(t *testing.T) {
 	for _, c := range []struct {
 		word string
 		want []string
-	}{{"remap", []string{"remap_file_pages"}}, {"unknown", nil}} {
+	}{{"remap", []string{"remap_file_pages"}}, {"rseq", nil}, {"unknown", nil}} {
 		_, err := b.Run(t.Context(), &isolation.Process{Root: root, Args: []string{"/bin/helper", c.word}, Cwd: "/"})
 		var exit *isolation.ExitError
 		if !errors.As(err, &exit) || exit.Code != 1 {

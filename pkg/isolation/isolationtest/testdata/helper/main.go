@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
@@ -53,6 +55,9 @@ func run(word string, args []string) error {
 			return err
 		}
 		return nil
+	case "rseq": // calls rseq(2), as glibc does in every process, and fails
+		_, _, err := syscall.Syscall6(unix.SYS_RSEQ, 0, 0, 0, 0, 0, 0)
+		return fmt.Errorf("rseq: %w", err)
 	case "fork": // leaves processes behind that leave processes behind
 		return fork(args[0])
 	}

@@ -25,6 +25,10 @@ func Lacking(said string) (names []string, rest string) {
 	return names, rest
 }
 
+// rseq tells nothing of why a process failed: glibc asks for it in every process that begins, since 2.35, and goes on
+// without.
+const rseq = "rseq"
+
 // listener hears of what the kernel lacks. gVisor tells of it in its log, of which nothing else is kept.
 type listener struct {
 	mu    sync.Mutex
@@ -37,7 +41,7 @@ func (l *listener) Emit(_ int, _ log.Level, _ time.Time, format string, args ...
 		return
 	}
 	name, ok := args[0].(string)
-	if !ok {
+	if !ok || name == rseq {
 		return
 	}
 	l.mu.Lock()
