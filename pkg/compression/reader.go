@@ -9,8 +9,9 @@ import (
 	"io"
 
 	"github.com/klauspost/compress/zstd"
-	"github.com/klauspost/pgzip"
 	"github.com/ulikunitz/xz"
+
+	"github.com/slipway-build/slipway/pkg/compression/inflate"
 )
 
 const (
@@ -52,8 +53,9 @@ func Detect(head []byte) Algorithm {
 // NewReader returns the decompressed content of r and the algorithm, which it recognises by
 // the first bytes; a stream of no known format is passed on as it is. Streams that are concatenated
 // are read as one. What the stream itself protects by a checksum is verified, and
-// a stream that ends early gives an error matching io.ErrUnexpectedEOF. Decompression runs ahead
-// in other goroutines: Close ends them and must be called; it does not close r.
+// a stream that ends early gives an error matching io.ErrUnexpectedEOF. Decompression may run ahead
+// in other goroutines: Close ends them and must be called; it does not close r. Of gzip and zstd, io.Copy saves
+// copying.
 //
 // There is no limit on how much comes out; memory is bounded except for xz, where the
 // stream chooses up to 4 GiB, which are used only as far as that much content has come out.
@@ -74,12 +76,11 @@ func NewReader(r io.Reader) (io.ReadCloser, Algorithm, error) {
 func open(br *bufio.Reader, a Algorithm) (io.ReadCloser, error) {
 	switch a {
 	case Gzip:
-		z, err := pgzip.NewReader(br)
+		z, err := inflate.NewReader(br)
 		if err != nil {
 			return nil, err
 		}
-		// Its Close repeats what Read has reported.
-		return &reader{z, a, func() { _ = z.Close() }}, nil
+		return &reader{z, a, nil}, nil
 	case Zstd:
 		z, err := zstd.NewReader(br, zstd.WithDecoderMaxWindow(maxZstdWindow))
 		if err != nil {
@@ -109,9 +110,35 @@ type reader struct {
 
 func (r *reader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p)
+	return n, r.named(err)
+}
+
+// WriteTo implements io.WriterTo.
+func (r *reader) WriteTo(w io.Writer) (int64, error) {
+	out := &output{w: w}
+	n, err := io.Copy(out, r.r)
+	if out.err != nil {
+		return n, out.err
+	}
+	return n, r.named(err)
+}
+
+func (r *reader) named(err error) error {
 	if err != nil && err != io.EOF {
 		err = fmt.Errorf("decompressing %s: %w", r.algorithm, err)
 	}
+	return err
+}
+
+// output remembers the error that writing ended with, which is not the decompressor's.
+type output struct {
+	w   io.Writer
+	err error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.w.Write(p)
+	o.err = err
 	return n, err
 }
 
