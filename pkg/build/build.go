@@ -174,6 +174,7 @@ func (s *session) openInputs(ctx context.Context) error {
 	}
 	s.closers = append(s.closers, s.state.Close)
 	s.writer = layer.NewWriter(ctx, s.state)
+	s.closers = append(s.closers, s.writer.Close)
 	if s.agents, err = secret.StartAgents(s.Agents, func() (string, error) { return s.state.TempDir("ssh-") }); err != nil {
 		return &UsageError{err}
 	}
@@ -336,7 +337,7 @@ func (s *session) run(ctx context.Context) (_ *Result, err error) {
 
 // make executes the graphs and writes the outputs of the first.
 func (s *session) make(ctx context.Context, graph *frontend.Result, further ...*frontend.Result) (*Result, error) {
-	solver := solve.New(ctx, s.executor())
+	solver := solve.New(ctx, s.serializing(s.executor(), graph))
 	defer solver.Close()
 	if s.cache != nil {
 		warmed := make(chan struct{})

@@ -54,6 +54,16 @@ type written struct {
 	made bool
 }
 
+// Serialized reports whether l goes into an image as the blob that it is: because it is of a base image, or was made in
+// this form.
+func Serialized(l layer.Layer, form layer.Form) bool {
+	if _, blob := l.(layer.Blob); !blob {
+		return false
+	}
+	made, ok := l.(layer.Made)
+	return !ok || made.Making().Form.Equal(form)
+}
+
 // serialize writes all layers that are no blobs yet, or were made in another form than is asked for.
 // A layer that is in several images, or several times in one, is written once.
 func serialize(ctx context.Context, s *Spec, w *layer.Writer) (map[layer.Layer]written, error) {
@@ -65,12 +75,10 @@ func serialize(ctx context.Context, s *Spec, w *layer.Writer) (map[layer.Layer]w
 			if _, seen := blobs[l]; seen {
 				continue
 			}
-			if b, ok := l.(layer.Blob); ok {
-				made, ok := l.(layer.Made)
-				if !ok || made.Making().Form.Equal(form) {
-					blobs[l] = written{blob: b.Blob(), made: ok}
-					continue
-				}
+			_, made := l.(layer.Made)
+			if Serialized(l, form) {
+				blobs[l] = written{blob: l.(layer.Blob).Blob(), made: made}
+				continue
 			}
 			blobs[l] = written{made: true}
 			todo = append(todo, l)

@@ -32,52 +32,92 @@ func Reads(o Op, n int) []int {
 // Bases returns the trees that the outputs of an operation are each one layer on top of. Only those of
 // a [File] and an [Exec] are that.
 func Bases(o Op, in []Input) ([]*tree.Tree, error) {
+	var (
+		from []int
+		err  error
+	)
 	switch o := o.(type) {
 	case *File:
-		return o.bases(in)
+		from, err = o.bases(len(in))
 	case *Exec:
-		return o.bases(in)
+		from, err = o.bases(len(in))
+	default:
+		err = fmt.Errorf("the results of %T are not layers on top of its inputs", o)
 	}
-	return nil, fmt.Errorf("the results of %T are not layers on top of its inputs", o)
-}
-
-func (f *File) bases(in []Input) ([]*tree.Tree, error) {
-	outputs, err := newFileRun(f, nil, in).plan()
 	if err != nil {
 		return nil, err
 	}
-	bases := make([]*tree.Tree, len(outputs))
-	for i, at := range outputs {
-		from := len(in) + at
-		for steps := 0; from >= len(in); steps++ {
-			if steps > len(f.Actions) {
-				return nil, fmt.Errorf("file action %d depends on its own result", at)
-			}
-			from = f.Actions[from-len(in)].Input
-		}
-		if from >= 0 {
-			bases[i] = in[from].Tree
+	bases := make([]*tree.Tree, len(from))
+	for i, at := range from {
+		if at >= 0 {
+			bases[i] = in[at].Tree
 		}
 	}
 	return bases, nil
 }
 
-func (e *Exec) bases(in []Input) ([]*tree.Tree, error) {
-	var bases []*tree.Tree
+// Below returns, for each output of an operation with n inputs, those inputs whose layers the output
+// has in it.
+func Below(o Op, n int) ([][]int, error) {
+	var (
+		bases []int
+		err   error
+	)
+	switch o := o.(type) {
+	case *File:
+		bases, err = o.bases(n)
+	case *Exec:
+		bases, err = o.bases(n)
+	case *Merge:
+		all := make([]int, n)
+		for i := range all {
+			all[i] = i
+		}
+		return [][]int{all}, nil
+	}
+	below := make([][]int, len(bases))
+	for i, at := range bases {
+		if at >= 0 {
+			below[i] = []int{at}
+		}
+	}
+	return below, err
+}
+
+// bases returns, for each output, the input that it is one layer on top of, -1 for none; n is the number of inputs.
+func (f *File) bases(n int) ([]int, error) {
+	outputs, err := newFileRun(f, nil, make([]Input, n)).plan()
+	if err != nil {
+		return nil, err
+	}
+	for i, at := range outputs {
+		from := n + at
+		for steps := 0; from >= n; steps++ {
+			if steps > len(f.Actions) {
+				return nil, fmt.Errorf("file action %d depends on its own result", at)
+			}
+			from = f.Actions[from-n].Input
+		}
+		outputs[i] = from
+	}
+	return outputs, nil
+}
+
+// bases is as [File.bases].
+func (e *Exec) bases(n int) ([]int, error) {
+	var bases []int
 	for i := range e.Mounts {
 		m := &e.Mounts[i]
 		if !m.hasOutput() {
 			continue
 		}
-		if m.Input >= len(in) {
+		if m.Input >= n {
 			return nil, fmt.Errorf("mount %s: there is no input %d", m.Dest, m.Input)
 		}
 		for len(bases) <= m.Output {
-			bases = append(bases, nil)
+			bases = append(bases, -1)
 		}
-		if m.Input >= 0 {
-			bases[m.Output] = in[m.Input].Tree
-		}
+		bases[m.Output] = m.Input
 	}
 	return bases, nil
 }

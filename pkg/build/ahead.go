@@ -1,0 +1,104 @@
+package build
+
+import (
+	"context"
+	"sync"
+
+	"github.com/slipway-build/slipway/pkg/frontend"
+	"github.com/slipway-build/slipway/pkg/image"
+	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/op"
+	"github.com/slipway-build/slipway/pkg/solve"
+	"github.com/slipway-build/slipway/pkg/tree"
+)
+
+// serializing is next, which has the layers of the images of graph serialised as soon as they are made, while later steps
+// run. Where the images get other layers than the steps make, it is just next.
+func (s *session) serializing(next solve.Executor, graph *frontend.Result) solve.Executor {
+	if s.SingleLayer || len(s.IgnorePaths) > 0 {
+		return next
+	}
+	form := s.form(graph)
+	return &ahead{
+		Executor: next,
+		wanted:   layersOf(roots(graph)),
+		begin: func(l layer.Layer) {
+			if !image.Serialized(l, form) {
+				s.writer.Ahead(l, form)
+			}
+		},
+	}
+}
+
+// vertexOutput is an output of a vertex.
+type vertexOutput struct {
+	id     string
+	output int
+}
+
+// layersOf lists the outputs whose layers are those of roots.
+func layersOf(roots []op.Edge) map[vertexOutput]bool {
+	all := map[vertexOutput]bool{}
+	var visit func(e op.Edge)
+	visit = func(e op.Edge) {
+		at := vertexOutput{e.Vertex.ID, e.Output}
+		if all[at] {
+			return
+		}
+		all[at] = true
+		below, err := op.Below(e.Vertex.Op, len(e.Vertex.Inputs))
+		if err != nil || e.Output >= len(below) {
+			return // the operation says so when it is executed
+		}
+		for _, i := range below[e.Output] {
+			visit(e.Vertex.Inputs[i])
+		}
+	}
+	for _, e := range roots {
+		visit(e)
+	}
+	return all
+}
+
+// ahead is an executor that begins something with each layer of the outputs that are wanted, once.
+type ahead struct {
+	solve.Executor
+	wanted map[vertexOutput]bool
+	begin  func(layer.Layer)
+
+	mu    sync.Mutex
+	begun map[layer.Layer]bool
+}
+
+// Execute implements solve.Executor.
+func (a *ahead) Execute(ctx context.Context, v *op.Vertex, in []op.Input) ([]*tree.Tree, error) {
+	trees, err := a.Executor.Execute(ctx, v, in)
+	if err != nil {
+		return trees, err
+	}
+	for i, t := range trees {
+		if t == nil || !a.wanted[vertexOutput{v.ID, i}] {
+			continue
+		}
+		for _, l := range t.Layers() {
+			if a.first(l) {
+				a.begin(l)
+			}
+		}
+	}
+	return trees, err
+}
+
+// first reports whether l has not been asked about before.
+func (a *ahead) first(l layer.Layer) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.begun == nil {
+		a.begun = map[layer.Layer]bool{}
+	}
+	if a.begun[l] {
+		return false
+	}
+	a.begun[l] = true
+	return true
+}
