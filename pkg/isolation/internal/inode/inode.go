@@ -4,8 +4,6 @@
 package inode
 
 import (
-	"strconv"
-
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
@@ -27,7 +25,7 @@ func Read(dir int, name string, st *unix.Statx_t, wanted func(attribute string) 
 			return s, err
 		}
 	}
-	s.Xattrs, err = xattr.Read("/proc/self/fd/"+strconv.Itoa(dir)+"/"+name, wanted)
+	s.Xattrs, err = xattr.ReadAt(dir, name, wanted)
 	return s, err
 }
 

@@ -4,6 +4,7 @@ package xattr
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +28,21 @@ func Upper(marks overlay.Xattrs) func(name string) bool {
 // Read reads the extended attributes of what is at path, not following a link, that wanted
 // accepts; nil if there are none, or the filesystem has no attributes.
 func Read(path string, wanted func(name string) bool) (map[string]string, error) {
-	names, err := grow(func(buf []byte) (int, error) { return unix.Llistxattr(path, buf) })
+	return read(path, wanted, func(buf []byte) (int, error) { return unix.Llistxattr(path, buf) })
+}
+
+// ReadAt is Read for name in the open directory dir, "" for the directory itself.
+func ReadAt(dir int, name string, wanted func(name string) bool) (map[string]string, error) {
+	path := "/proc/self/fd/" + strconv.Itoa(dir) + "/" + name
+	if !hasListAt() {
+		return Read(path, wanted)
+	}
+	return read(path, wanted, func(buf []byte) (int, error) { return listAt(dir, name, buf) })
+}
+
+// read reads the attributes of what is at path, of which list gives the names.
+func read(path string, wanted func(name string) bool, list func(buf []byte) (int, error)) (map[string]string, error) {
+	names, err := grow(list)
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, nil
 	}
