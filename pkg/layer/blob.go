@@ -30,7 +30,7 @@ type Tarred interface {
 // many goroutines and processes that share dir ask, and kept there compressed and
 // uncompressed. Whatever src is, size, digest and diffID of what it gives are verified, and
 // a mismatch, a truncated stream or a hostile tar gives an error that names the digest and leaves
-// nothing behind; the next call tries again.
+// nothing behind; the next call tries again. The index has no sums of contents.
 //
 // The result implements [Tarred]. If src is a *remote.MountableLayer, so is its Blob.
 func FromBlob(src v1.Layer, dir *state.Dir) Blob {
@@ -160,7 +160,8 @@ func (l *fetched) openTar(ctx context.Context, id *identity) (*Tar, error) {
 	if t, err := id.keptTar(l.dir); !errors.Is(err, fs.ErrNotExist) {
 		return t, err // made by another while we waited
 	}
-	return (&fetcher{src: l.src, id: id, dir: l.dir}).fetchTar(ctx)
+	// Few files of a base image are ever asked for their sums. Those that its index has already are verified.
+	return (&fetcher{src: l.src, id: id, dir: l.dir, sums: l.known != nil}).fetchTar(ctx)
 }
 
 // Blob implements Blob. Whoever pushes it still learns where it can be mounted from.

@@ -16,9 +16,10 @@ import (
 
 // fetcher brings a blob into the state directory. Its caller holds the blob's lock.
 type fetcher struct {
-	src v1.Layer
-	id  *identity
-	dir *state.Dir
+	src  v1.Layer
+	id   *identity
+	dir  *state.Dir
+	sums bool // the index shall have the sums of the contents
 }
 
 // fetchBlob fetches only the compressed blob.
@@ -51,7 +52,7 @@ func (f *fetcher) fetchTar(ctx context.Context) (t *Tar, err error) {
 }
 
 func (f *fetcher) tryTar(ctx context.Context) (_ *Tar, err error) {
-	u, err := newUnpacker(f.dir)
+	u, err := newUnpacker(f.dir, f.sums)
 	if err != nil {
 		return nil, err
 	}
@@ -172,18 +173,19 @@ func (o *observed) mayBeDamaged(err error) bool {
 // unpacker turns a layer of any compression into a tar on disk with an index.
 type unpacker struct {
 	dir     *state.Dir
+	sums    bool
 	file    *os.File
 	diffID  *digester
 	index   *Index
 	extents *extents
 }
 
-func newUnpacker(dir *state.Dir) (*unpacker, error) {
+func newUnpacker(dir *state.Dir, sums bool) (*unpacker, error) {
 	f, err := dir.TempFile()
 	if err != nil {
 		return nil, err
 	}
-	return &unpacker{dir: dir, file: f, diffID: newDigester()}, nil
+	return &unpacker{dir: dir, sums: sums, file: f, diffID: newDigester()}, nil
 }
 
 // unpack is the consumer that reads a possibly compressed tar.
@@ -194,7 +196,7 @@ func (u *unpacker) unpack(ctx context.Context, r io.Reader) error {
 	}
 	out := newFanout(ctx, copyTo(u.file), copyTo(u.diffID), func(ctx context.Context, r io.Reader) error {
 		var err error
-		u.index, u.extents, err = readTar(ctx, r)
+		u.index, u.extents, err = readTarWith(ctx, r, tarOptions{sums: u.sums, holes: maxHoles})
 		return err
 	})
 	_, err = io.Copy(onlyWriter{out}, z)

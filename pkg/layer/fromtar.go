@@ -13,7 +13,7 @@ import (
 // read. r is read at once, and its tar kept in the temporary area of dir. The result implements
 // [Tarred].
 func FromTar(ctx context.Context, r io.Reader, dir *state.Dir) (Layer, error) {
-	u, err := newUnpacker(dir)
+	u, err := newUnpacker(dir, true)
 	if err != nil {
 		return nil, err
 	}

@@ -65,17 +65,24 @@ var errTooSparse = errors.New("is a sparse file with more holes than a layer may
 
 // readTar also says where the contents are.
 func readTar(ctx context.Context, r io.Reader) (*Index, *extents, error) {
-	return readTarWith(ctx, r, maxHoles)
+	return readTarWith(ctx, r, tarOptions{sums: true, holes: maxHoles})
 }
 
-// readTarWith has the limit for holes as a parameter.
-func readTarWith(ctx context.Context, r io.Reader, holes int64) (*Index, *extents, error) {
+// tarOptions are what readers of tars differ in.
+type tarOptions struct {
+	sums  bool  // of files that are not empty
+	holes int64 // bytes, of all files together
+}
+
+func readTarWith(ctx context.Context, r io.Reader, o tarOptions) (*Index, *extents, error) {
 	t := &tarReader{
 		in:    &countingReader{r: r},
 		merge: newMerger(),
-		hash:  sha256.New(),
 		buf:   make([]byte, 128<<10),
-		holes: holes,
+		holes: o.holes,
+	}
+	if o.sums {
+		t.hash = sha256.New()
 	}
 	if err := t.run(ctx); err != nil {
 		return nil, nil, err
@@ -90,7 +97,7 @@ func readTarWith(ctx context.Context, r io.Reader, holes int64) (*Index, *extent
 type tarReader struct {
 	in    *countingReader
 	merge *merger
-	hash  hash.Hash
+	hash  hash.Hash // nil without sums
 	buf   []byte
 	holes int64 // bytes that may still come
 }
@@ -148,13 +155,17 @@ func (t *tarReader) entry(ctx context.Context, tr *tar.Reader, h *tar.Header, st
 
 var emptySum = Sum(sha256.Sum256(nil))
 
-// content hashes the entry's content and finds out whether it is sparse: then less of it is
+// content hashes the entry's content, if that is wanted, and finds out whether it is sparse: then less of it is
 // in the tar than its size says.
 func (t *tarReader) content(ctx context.Context, tr *tar.Reader, e *Entry, at *extent, start int64) error {
-	t.hash.Reset()
+	if t.hash != nil {
+		t.hash.Reset()
+	}
 	for left := e.Size; left > 0; {
 		n, err := tr.Read(t.buf[:min(left, int64(len(t.buf)))])
-		t.hash.Write(t.buf[:n])
+		if t.hash != nil {
+			t.hash.Write(t.buf[:n])
+		}
 		left -= int64(n)
 		if err != nil && (err != io.EOF || left > 0) {
 			return fmt.Errorf("is damaged: %w", noEOF(err))
@@ -171,7 +182,9 @@ func (t *tarReader) content(ctx context.Context, tr *tar.Reader, e *Entry, at *e
 		t.holes -= e.Size - stored
 		*at = extent{offset: start, sparse: true}
 	}
-	t.hash.Sum(e.Sum[:0])
+	if t.hash != nil {
+		t.hash.Sum(e.Sum[:0])
+	}
 	return nil
 }
 

@@ -52,6 +52,7 @@ type decoder struct {
 	w    int // in out, what has been decompressed
 	from int // in out, where a match may begin at the earliest
 
+	err   error
 	state state
 	last  bool // the block is the stream's last
 	left  int  // of a stored block, in bytes
@@ -65,21 +66,20 @@ func newDecoder(src io.Reader) *decoder {
 	return &decoder{src: src, in: make([]byte, 0, inSize), out: make([]byte, window+outSize+slack), alphabets: newAlphabets()}
 }
 
-// next returns the next bytes of the stream, which are valid until the next call; none and io.EOF at its end. Then the
-// input stands at the byte behind the stream.
+// next returns the next bytes of the stream, which are valid until the next call; none and io.EOF at its end, when the input stands at
+// the byte behind the stream. What comes before an error is given out first.
 func (d *decoder) next() ([]byte, error) {
 	d.slide()
-	var err error
-	for d.w <= len(d.out)-slack && d.state != done && err == nil {
-		err = d.step()
+	for d.w <= len(d.out)-slack && d.state != done && d.err == nil {
+		d.err = d.step()
 	}
 	out := d.out[d.done:d.w]
 	d.done = d.w
 	switch {
-	case err != nil:
-		return nil, err
 	case len(out) > 0:
-		return out, nil
+		return out, nil // before an error
+	case d.err != nil:
+		return nil, d.err
 	default:
 		return nil, io.EOF
 	}

@@ -188,6 +188,9 @@ func TestTruncated(t *testing.T) {
 	data := append([]byte(strings.Repeat("hello, world. ", 30)), inputs()["random"][:500]...)
 	for _, level := range levels {
 		packed := zipped(t, data, level, gzip.Header{Name: "name", Extra: []byte("extra")})
+		if got, _ := unzipped(bytes.NewReader(packed[:len(packed)-8])); len(got) != len(data) {
+			t.Errorf("level %d, without a checksum: %d of %d bytes are given out before the error", level, len(got), len(data))
+		}
 		for n := range packed {
 			got, err := unzipped(bytes.NewReader(packed[:n]))
 			if !errors.Is(err, io.ErrUnexpectedEOF) || !bytes.HasPrefix(data, got) {
