@@ -17,6 +17,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -74,7 +75,7 @@ type Backend struct {
 	ids    int
 	runs   int // how many processes ran
 	noted  map[string]bool
-	opened []*os.Root // directories that layers are read from
+	opened []io.Closer // files and directories that layers are read from
 }
 
 var _ isolation.Backend = (*Backend)(nil)
@@ -199,7 +200,7 @@ func (b *Backend) Close() error {
 		errs = append(errs, r.Close())
 	}
 	b.opened, b.trees = nil, nil
-	errs = append(errs, os.RemoveAll(b.contents))
+	errs = append(errs, state.RemoveTree(b.contents))
 	if _, err := b.swap.Undo(); err != nil {
 		return errors.Join(append(errs, err, b.lock.Close())...) // what is in the store may be the pod's own
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/supervisor"
 	"github.com/slipway-build/slipway/pkg/layer"
+	"github.com/slipway-build/slipway/pkg/state"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
 
@@ -190,7 +191,7 @@ func (b *Backend) removeAll(path string) error {
 			return fmt.Errorf("isolation: not removing %s: something is mounted in it", path)
 		}
 	}
-	return os.RemoveAll(path)
+	return state.RemoveTree(path)
 }
 
 // checkMounts makes sure that the mount points are where they were.
@@ -328,9 +329,6 @@ func (b *Backend) changes(ctx context.Context, dir string, before *scan.Snapshot
 		return nil, nil, fmt.Errorf("isolation: %w", err)
 	}
 	b.opened = append(b.opened, to)
-	if err := copyContents(ctx, root, to, files); err != nil {
-		return nil, nil, err
-	}
-	l, err := layer.FromDir(to, files)
+	l, err := b.preserve(ctx, root, to, files)
 	return l, after, err
 }

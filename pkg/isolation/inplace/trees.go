@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 
 	"github.com/slipway-build/slipway/pkg/extract"
 	"github.com/slipway-build/slipway/pkg/isolation/inplace/internal/scan"
+	"github.com/slipway-build/slipway/pkg/isolation/internal/unpack"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
 	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
@@ -72,7 +74,11 @@ func extraction() extract.Options {
 
 // extractView extracts a whole tree into the empty directory at path.
 func extractView(ctx context.Context, v *tree.View, path string) error {
-	return extraction().Dir(ctx, v.Root(), path)
+	u, err := unpack.New(unpack.Options{Workers: 2 * runtime.GOMAXPROCS(0)})
+	if err != nil {
+		return err
+	}
+	return u.View(ctx, v, path)
 }
 
 func nonEmpty(ctx context.Context, t *tree.Tree) ([]layer.Layer, error) {
