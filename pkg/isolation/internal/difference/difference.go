@@ -150,7 +150,7 @@ func Entries(files []File) []layer.DirFile {
 // prune drops what is the same. In tree order, read backwards, a directory comes after everything
 // in it.
 func prune(files []File) []layer.DirFile {
-	var kept []layer.DirFile
+	kept := make([]layer.DirFile, 0, len(files))
 	needed := map[string]bool{}
 	for i := len(files) - 1; i >= 0; i-- {
 		f := &files[i]

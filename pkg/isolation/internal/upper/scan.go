@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -49,7 +50,7 @@ func Scan(ctx context.Context, root *os.Root, below *tree.View, o Options) (laye
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("reading the changes: %w", err)
 	}
-	return layer.FromDir(root, difference.Entries(s.found))
+	return layer.FromDir(root, difference.Entries(slices.Concat(s.found...)))
 }
 
 // scanner collects what is found, from several goroutines.
@@ -59,7 +60,7 @@ type scanner struct {
 	group *errgroup.Group
 
 	mu    sync.Mutex
-	found []difference.File
+	found [][]difference.File // by directory: there may be very many, of which none is copied while others come
 }
 
 func (s *scanner) root(fd int, below *tree.Node) error {
@@ -72,7 +73,7 @@ func (s *scanner) root(fd int, below *tree.Node) error {
 		return err
 	}
 	f.Root(below)
-	s.add(f)
+	s.add([]difference.File{f})
 	return s.directory(fd, "", below)
 }
 
@@ -83,6 +84,7 @@ func (s *scanner) directory(fd int, path string, below *tree.Node) error {
 	if err != nil {
 		return fmt.Errorf("/%s: %w", path, err)
 	}
+	found := make([]difference.File, 0, len(names))
 	for _, name := range names {
 		if err := context.Cause(s.ctx); err != nil {
 			return err
@@ -95,50 +97,47 @@ func (s *scanner) directory(fd int, path string, below *tree.Node) error {
 		if path != "" {
 			p = path + "/" + name
 		}
-		if err := s.object(fd, name, p, lower); err != nil {
+		if found, err = s.object(found, fd, name, p, lower); err != nil {
 			return fmt.Errorf("/%s: %w", p, err)
 		}
 	}
+	s.add(found)
 	return nil
 }
 
-// object scans name in the open directory dir.
-func (s *scanner) object(dir int, name, p string, lower *tree.Node) error {
+// object scans name in the open directory dir, and appends it to found if it counts.
+func (s *scanner) object(found []difference.File, dir int, name, p string, lower *tree.Node) ([]difference.File, error) {
 	var st unix.Statx_t
 	if err := stat(dir, name, &st); err != nil {
-		return err
+		return nil, err
 	}
 	kind := uint32(st.Mode) & unix.S_IFMT
 	if kind == unix.S_IFSOCK {
 		gone, err := removeSocket(dir, name, lower != nil)
 		if err != nil || gone {
-			return err
+			return found, err
 		}
 		if err := stat(dir, name, &st); err != nil {
-			return err
+			return nil, err
 		}
 		kind = unix.S_IFCHR
 	}
 	if kind == unix.S_IFCHR && st.Rdev_major == 0 && st.Rdev_minor == 0 {
 		if lower != nil {
-			s.add(difference.Whiteout(p))
+			found = append(found, difference.Whiteout(p))
 		}
-		return nil
+		return found, nil
 	}
 	f, err := difference.DescribeUpper(dir, name, p, &st, s.Xattrs)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if kind != unix.S_IFDIR {
-		if err := s.compare(dir, name, &f, lower); err != nil {
-			return err
-		}
-		s.add(f)
-		return nil
+		err := s.compare(dir, name, &f, lower)
+		return append(found, f), err
 	}
 	visible := f.Directory(lower)
-	s.add(f)
-	return s.descend(dir, name, p, visible)
+	return append(found, f), s.descend(dir, name, p, visible)
 }
 
 // descend scans a subdirectory, in a goroutine of its own while there are not too many.
@@ -157,10 +156,10 @@ func (s *scanner) descend(dir int, name, p string, below *tree.Node) error {
 	return scan()
 }
 
-func (s *scanner) add(f difference.File) {
+func (s *scanner) add(found []difference.File) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.found = append(s.found, f)
+	s.found = append(s.found, found)
 }
 
 // compare finds out whether f, which is name in the open directory dir, is what the lower layers
