@@ -273,9 +273,11 @@ loop:
 		b >>= e & 63
 		n -= uint64(e & 63)
 
-		b |= binary.LittleEndian.Uint64(in[pos:]) << (n & 63)
-		pos += int((63 - n) >> 3)
-		n |= 56
+		if n < 28 { // what a distance can have
+			b |= binary.LittleEndian.Uint64(in[pos:]) << (n & 63)
+			pos += int((63 - n) >> 3)
+			n |= 56
+		}
 		e = dist[b&(1<<distBits-1)]
 		if e&special != 0 {
 			if e&goesOn != 0 {
@@ -298,11 +300,12 @@ loop:
 		}
 		switch {
 		case distance >= 8:
-			// What is written behind the match is written again.
-			to := out[w : w+length+8]
-			src := out[from : from+length+8]
+			// Most matches have up to 16 bytes. What is written behind a match is written again.
+			to := out[w : w+length+16]
+			src := out[from : from+length+16]
 			binary.LittleEndian.PutUint64(to, binary.LittleEndian.Uint64(src))
-			for i := 8; i < length; i += 8 {
+			binary.LittleEndian.PutUint64(to[8:], binary.LittleEndian.Uint64(src[8:]))
+			for i := 16; i < length; i += 8 {
 				binary.LittleEndian.PutUint64(to[i:], binary.LittleEndian.Uint64(src[i:]))
 			}
 		default:
