@@ -123,6 +123,9 @@ func (l *fetched) Tar(ctx context.Context) (*Tar, error) {
 		if _, err := l.loadIndex(ctx); err != nil {
 			return nil, err
 		}
+		if t, err = t.withSums(ctx); err != nil {
+			return nil, fmt.Errorf("layer %s: %w", id.digest, err)
+		}
 	}
 	if l.index != nil {
 		if !l.index.equal(t.index) {

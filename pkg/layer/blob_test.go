@@ -424,6 +424,26 @@ func TestIndexedBlob(t *testing.T) {
 	}
 }
 
+// The sums of a known index are verified also where the blob was kept by somebody who needed none.
+func TestKnownSumsAreVerified(t *testing.T) {
+	dir, src := stateDir(t), newSource(t)
+	if _, err := layer.FromBlob(src, dir).Index(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	x := try(layer.ReadTar(t.Context(), bytes.NewReader(tarOf(t, sample))))(t)
+	right := layer.FromIndexedBlob(src, known(x), dir)
+	try(io.ReadAll(try(right.Open(t.Context(), "bin/ping"))(t)))(t)
+	i, ok := x.Find("bin/ping")
+	if !ok {
+		t.Fatal("the sample has no bin/ping")
+	}
+	x.At(i).Sum[0] ^= 1
+	wrong := layer.FromIndexedBlob(src, known(x), dir)
+	if _, err := wrong.Open(t.Context(), "bin/ping"); err == nil || !strings.Contains(err.Error(), "cached index") {
+		t.Errorf("with another sum: error is %v", err)
+	}
+}
+
 func TestBlobKeepsMountability(t *testing.T) {
 	repo := try(name.NewDigest("registry.test/base@sha256:" + strings.Repeat("0", 64)))(t)
 	m, ok := layer.FromBlob(&remote.MountableLayer{Layer: newSource(t), Reference: repo}, stateDir(t)).Blob().(*remote.MountableLayer)

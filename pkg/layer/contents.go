@@ -2,6 +2,7 @@ package layer
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +30,18 @@ type Tar struct {
 
 // Index is the table of contents.
 func (t *Tar) Index() *Index { return t.index }
+
+// withSums returns the tar with an index that has all sums, for which it is read again if it was kept by somebody who did not
+// need them.
+func (t *Tar) withSums(ctx context.Context) (*Tar, error) {
+	for e := range t.index.All() {
+		if e.Type == Regular && e.Sum.IsZero() {
+			index, extents, err := readTar(ctx, io.NewSectionReader(t.r, 0, t.Size()))
+			return &Tar{index: index, extents: extents, r: t.r}, err
+		}
+	}
+	return t, nil
+}
 
 // Size is the length of the tar in bytes.
 func (t *Tar) Size() int64 { return t.extents.tarSize }
