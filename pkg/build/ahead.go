@@ -2,7 +2,6 @@ package build
 
 import (
 	"context"
-	"sync"
 
 	"github.com/slipway-build/slipway/pkg/frontend"
 	"github.com/slipway-build/slipway/pkg/image"
@@ -60,14 +59,11 @@ func layersOf(roots []op.Edge) map[vertexOutput]bool {
 	return all
 }
 
-// ahead is an executor that begins something with each layer of the outputs that are wanted, once.
+// ahead is an executor that begins something with each layer of the outputs that are wanted.
 type ahead struct {
 	solve.Executor
 	wanted map[vertexOutput]bool
 	begin  func(layer.Layer)
-
-	mu    sync.Mutex
-	begun map[layer.Layer]bool
 }
 
 // Execute implements solve.Executor.
@@ -77,28 +73,10 @@ func (a *ahead) Execute(ctx context.Context, v *op.Vertex, in []op.Input) ([]*tr
 		return trees, err
 	}
 	for i, t := range trees {
-		if t == nil || !a.wanted[vertexOutput{v.ID, i}] {
-			continue
-		}
-		for _, l := range t.Layers() {
-			if a.first(l) {
-				a.begin(l)
-			}
+		// The layers below are of outputs that are wanted, too, or of base images.
+		if t.Depth() > 0 && a.wanted[vertexOutput{v.ID, i}] {
+			a.begin(t.Top())
 		}
 	}
-	return trees, err
-}
-
-// first reports whether l has not been asked about before.
-func (a *ahead) first(l layer.Layer) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.begun == nil {
-		a.begun = map[layer.Layer]bool{}
-	}
-	if a.begun[l] {
-		return false
-	}
-	a.begun[l] = true
-	return true
+	return trees, nil
 }

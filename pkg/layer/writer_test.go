@@ -10,7 +10,6 @@ import (
 
 	"github.com/slipway-build/slipway/pkg/compression"
 	"github.com/slipway-build/slipway/pkg/layer"
-	"github.com/slipway-build/slipway/pkg/state"
 )
 
 // waiting is a file's content that reports when it is opened and then waits for the reading to end, or for go.
@@ -39,23 +38,9 @@ func waitingLayer(t *testing.T) (layer.Layer, *waiting) {
 	return l, w
 }
 
-func openState(t *testing.T) *state.Dir {
-	t.Helper()
-	dir, err := state.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := dir.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
 // Whoever asks for what is written ahead gets that, and it is not written again.
 func TestWriterAhead(t *testing.T) {
-	w := layer.NewWriter(t.Context(), openState(t))
+	w := layer.NewWriter(t.Context(), stateDir(t))
 	form := layer.Form{Compression: compression.Options{}}
 	l, content := waitingLayer(t)
 	w.Ahead(l, form)
@@ -74,7 +59,7 @@ func TestWriterAhead(t *testing.T) {
 
 // Close ends what nobody waits for, whether it has begun or waits for its turn.
 func TestWriterClose(t *testing.T) {
-	w := layer.NewWriter(t.Context(), openState(t))
+	w := layer.NewWriter(t.Context(), stateDir(t))
 	var contents []*waiting
 	for range 5 {
 		l, content := waitingLayer(t)

@@ -29,21 +29,20 @@ func Reads(o Op, n int) []int {
 	return slices.Compact(reads)
 }
 
+// layered is an operation whose outputs are each one layer on top of an input, or of nothing.
+type layered interface {
+	// bases returns, for each output, the input that it is on top of, -1 for none; n is the number of inputs.
+	bases(n int) ([]int, error)
+}
+
 // Bases returns the trees that the outputs of an operation are each one layer on top of. Only those of
 // a [File] and an [Exec] are that.
 func Bases(o Op, in []Input) ([]*tree.Tree, error) {
-	var (
-		from []int
-		err  error
-	)
-	switch o := o.(type) {
-	case *File:
-		from, err = o.bases(len(in))
-	case *Exec:
-		from, err = o.bases(len(in))
-	default:
-		err = fmt.Errorf("the results of %T are not layers on top of its inputs", o)
+	l, ok := o.(layered)
+	if !ok {
+		return nil, fmt.Errorf("the results of %T are not layers on top of its inputs", o)
 	}
+	from, err := l.bases(len(in))
 	if err != nil {
 		return nil, err
 	}
@@ -59,21 +58,19 @@ func Bases(o Op, in []Input) ([]*tree.Tree, error) {
 // Below returns, for each output of an operation with n inputs, those inputs whose layers the output
 // has in it.
 func Below(o Op, n int) ([][]int, error) {
-	var (
-		bases []int
-		err   error
-	)
-	switch o := o.(type) {
-	case *File:
-		bases, err = o.bases(n)
-	case *Exec:
-		bases, err = o.bases(n)
-	case *Merge:
+	if _, ok := o.(*Merge); ok {
 		all := make([]int, n)
 		for i := range all {
 			all[i] = i
 		}
 		return [][]int{all}, nil
+	}
+	var (
+		bases []int
+		err   error
+	)
+	if l, ok := o.(layered); ok {
+		bases, err = l.bases(n)
 	}
 	below := make([][]int, len(bases))
 	for i, at := range bases {
@@ -84,7 +81,6 @@ func Below(o Op, n int) ([][]int, error) {
 	return below, err
 }
 
-// bases returns, for each output, the input that it is one layer on top of, -1 for none; n is the number of inputs.
 func (f *File) bases(n int) ([]int, error) {
 	outputs, err := newFileRun(f, nil, make([]Input, n)).plan()
 	if err != nil {
@@ -103,7 +99,6 @@ func (f *File) bases(n int) ([]int, error) {
 	return outputs, nil
 }
 
-// bases is as [File.bases].
 func (e *Exec) bases(n int) ([]int, error) {
 	var bases []int
 	for i := range e.Mounts {

@@ -12,7 +12,8 @@ func (d *decoder) header() error {
 		return d.storedHeader()
 	case 1:
 		d.state = coded
-		return d.fixed()
+		d.fixed()
+		return nil
 	case 2:
 		d.state = coded
 		return d.dynamic()
@@ -41,7 +42,7 @@ func (d *decoder) storedHeader() error {
 }
 
 // fixed makes the tables of the fixed code (RFC 1951, 3.2.6).
-func (d *decoder) fixed() error {
+func (d *decoder) fixed() {
 	var lengths [288 + 32]uint8
 	for i := range lengths {
 		switch {
@@ -59,7 +60,6 @@ func (d *decoder) fixed() error {
 	}
 	fill(d.lit[:], litBits, d.alphabets.lit[:], lengths[:288])
 	fill(d.dist[:], distBits, d.alphabets.dist[:], lengths[288:])
-	return nil
 }
 
 // dynamic reads the codes of a block and makes their tables (RFC 1951, 3.2.7).

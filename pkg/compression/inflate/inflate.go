@@ -13,8 +13,8 @@ import (
 const (
 	// window is how far back a match may begin, in bytes.
 	window = 32 << 10
-	// slack is how much is written at most before it is looked whether there is room: three literals or a match, which is
-	// copied in words.
+	// slack is how much is written at most before it is looked whether there is room: two literals and a match, and what its
+	// copying in words writes behind it.
 	slack = 258 + 32
 	// outSize is what is decompressed at a time, in bytes, beside the window.
 	outSize = 256 << 10
@@ -47,10 +47,10 @@ type decoder struct {
 	bits    uint64
 	n       uint64
 
-	out  []byte
-	done int // in out, what has been given out
-	w    int // in out, what has been decompressed
-	from int // in out, where a match may begin at the earliest
+	out   []byte
+	given int // in out, what has been given out
+	w     int // in out, what has been decompressed
+	from  int // in out, where a match may begin at the earliest
 
 	err   error
 	state state
@@ -73,8 +73,8 @@ func (d *decoder) next() ([]byte, error) {
 	for d.w <= len(d.out)-slack && d.state != done && d.err == nil {
 		d.err = d.step()
 	}
-	out := d.out[d.done:d.w]
-	d.done = d.w
+	out := d.out[d.given:d.w]
+	d.given = d.w
 	switch {
 	case len(out) > 0:
 		return out, nil // before an error
@@ -92,7 +92,7 @@ func (d *decoder) slide() {
 	}
 	by := d.w - window
 	copy(d.out, d.out[by:d.w])
-	d.done, d.w, d.from = window, window, max(0, d.from-by)
+	d.given, d.w, d.from = window, window, max(0, d.from-by)
 }
 
 // restart makes ready for another stream at the place where the input stands.
@@ -151,14 +151,14 @@ func (d *decoder) short() error {
 	return d.readErr
 }
 
-// refill sees to it that at least size bits are there, at most 56, or the input is at its end.
+// refill sees to it that at least size bits are there, which is at most 56, or the input is at its end.
 func (d *decoder) refill(size uint64) {
 	if d.n >= size {
 		return
 	}
 	d.fill(8)
 	d.bits &= 1<<d.n - 1
-	for d.n <= 56 && d.pos < len(d.in) {
+	for d.n < 56 && d.pos < len(d.in) {
 		d.bits |= uint64(d.in[d.pos]) << d.n
 		d.pos++
 		d.n += 8

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 
 	"github.com/slipway-build/slipway/pkg/extract"
@@ -74,7 +73,7 @@ func extraction() extract.Options {
 
 // extractView extracts a whole tree into the empty directory at path.
 func extractView(ctx context.Context, v *tree.View, path string) error {
-	u, err := unpack.New(unpack.Options{Workers: 2 * runtime.GOMAXPROCS(0)})
+	u, err := unpack.New(unpack.Options{})
 	if err != nil {
 		return err
 	}

@@ -85,9 +85,6 @@ func (b *Backend) setUp(st *state.Dir, o Options) error {
 	if b.mode, err = probe(context.Background(), b.dir); err != nil {
 		return err
 	}
-	if o.Workers == 0 {
-		o.Workers = defaultWorkers()
-	}
 	b.unpacker, err = unpack.New(unpack.Options{
 		Xattrs: b.mode.xattrs, NoDevices: b.mode.noDevices, Workers: o.Workers,
 	})

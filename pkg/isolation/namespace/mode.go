@@ -3,7 +3,6 @@ package namespace
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"syscall"
 
@@ -83,7 +82,3 @@ func maps(ids []syscall.SysProcIDMap, id uint32) bool {
 	}
 	return false
 }
-
-// defaultWorkers is how many files to unpack at once: more than there are processors, because a
-// part of the time goes into waiting for the filesystem's journal.
-func defaultWorkers() int { return 2 * runtime.GOMAXPROCS(0) }

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -42,15 +43,22 @@ type Options struct {
 	// NoDevices writes an empty file in place of each device, because this process
 	// may not make devices: it could not be opened either.
 	NoDevices bool
-	// Workers is how many files are written at once.
+	// Workers is how many files are written at once; 0 for the best number.
 	Workers int
 }
+
+// defaultWorkers is how many files to unpack at once: more than there are processors, because a
+// part of the time goes into waiting for the filesystem's journal.
+func defaultWorkers() int { return 2 * runtime.GOMAXPROCS(0) }
 
 // New returns an Unpacker.
 func New(o Options) (*Unpacker, error) {
 	mask, err := umask()
 	if err != nil {
 		return nil, err
+	}
+	if o.Workers == 0 {
+		o.Workers = defaultWorkers()
 	}
 	u := &Unpacker{
 		xattrs: o.Xattrs, noDevices: o.NoDevices, umask: mask,
