@@ -95,6 +95,7 @@ func buildOptions(c *cli.Context) (build.Options, error) {
 		Pull:           c.Bool("pull"),
 		Check:          c.Bool("check"),
 		Isolation:      c.String("isolation"),
+		Cleanup:        c.Bool("cleanup"),
 		IgnorePaths:    c.StringSlice("ignore-path"),
 		SingleLayer:    c.Bool("single-snapshot"),
 		ImageFormat:    c.String("image-format"),

@@ -126,6 +126,7 @@ func runFlags() []cli.Flag {
 	const category = "How RUN runs"
 	return concat(credentialFlags(category), []cli.Flag{
 		&cli.StringFlag{Category: category, Name: "isolation", Value: "auto", EnvVars: []string{"SLIPWAY_ISOLATION"}, Usage: "auto, namespace, inplace or sandbox"},
+		&cli.BoolFlag{Category: category, Name: "cleanup", EnvVars: []string{"KANIKO_CLEANUP"}, Usage: "with isolation inplace, remove unpacked files at the end, for a container that goes on with something else"},
 		stateDirFlag(category),
 		&cli.StringSliceFlag{Category: category, Name: "allow", Usage: "let the Dockerfile ask for `WHAT`: security.insecure or network.host"},
 		&cli.StringSliceFlag{Category: category, Name: "add-host", Usage: "`NAME:IP` for /etc/hosts"},

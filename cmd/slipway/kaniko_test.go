@@ -45,7 +45,7 @@ func executorFlags() []executorFlag {
 		{"cache-repo", []string{"--cache=true", "--cache-repo", "oci:/c"}, field(func(o build.Options) any { return o.Cache.To }, "[oci:/c]")},
 		{"cache-run-layers", []string{"--cache-run-layers=false"}, field(func(o build.Options) any { return o.Cache.SkipRuns }, "true")},
 		{"cache-ttl", []string{"--cache-ttl=6h"}, field(func(o build.Options) any { return o.Cache.TTL }, "6h0m0s")},
-		notice("cleanup", ""),
+		{"cleanup", []string{"--cleanup"}, field(func(o build.Options) any { return o.Cleanup }, "true")},
 		notice("compressed-caching", "=false"),
 		{"compression", []string{"--compression=zstd"}, field(func(o build.Options) any { return o.Compression }, "zstd")},
 		{"compression-level", []string{"--compression-level=-1"}, field(func(o build.Options) any { return o.CompressionLevel }, "<nil>")},

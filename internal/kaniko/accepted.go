@@ -44,7 +44,6 @@ const (
 // Flags are those of Kaniko's executor.
 func Flags() []Accepted {
 	return []Accepted{
-		{Name: "cleanup", Why: ownRoot},
 		{Name: "compressed-caching", Why: inMemory},
 		{Name: "force", Why: "a build is safe outside of containers, too"},
 		{Name: "force-build-metadata", Why: "the layers are always those that docker build makes"},
@@ -79,7 +78,6 @@ func Variables() []Accepted {
 		{Name: "BENCHMARK_FILE", Why: "the display has the times of all steps"},
 		{Name: "DOCKER_CREDENTIAL_GCR_CONFIG", Why: "the identity is that of Google's own clients"},
 		{Name: "FF_KANIKO_*", Why: "builds are as docker build's without switches"},
-		{Name: "KANIKO_CLEANUP", Why: ownRoot},
 		{Name: "KANIKO_DIR", Why: "files of the build are in --state-dir"},
 		{Name: "KANIKO_IGNORE_ASSERTIONS", Why: "there are none"},
 		{Name: "KANIKO_PRE_CLEANUP", Why: ownRoot},

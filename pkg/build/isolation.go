@@ -33,7 +33,7 @@ func (s *session) isolation() (*lazyBackend, error) {
 	all := []candidate{
 		{namespace.Name, func() (isolation.Backend, error) { return namespace.New(s.state, namespace.Options{}) }},
 		{inplace.Name, func() (isolation.Backend, error) {
-			return inplace.New(s.state, inplace.Options{Keep: s.needed(), Note: s.note})
+			return inplace.New(s.state, inplace.Options{Keep: s.needed(), Leave: !s.Cleanup, Note: s.note})
 		}},
 		{sandbox.Name, func() (isolation.Backend, error) { return sandbox.New(context.Background(), s.state) }},
 	}

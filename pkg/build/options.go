@@ -72,13 +72,16 @@ type Options struct {
 	SingleLayer bool
 
 	Isolation string
-	StateDir  string
-	Secrets   []secret.Spec
-	Agents    []secret.AgentSpec
-	AddHosts  []string
-	Network   string
-	ShmSize   string
-	Ulimits   []string
+	// Cleanup removes, at the end, what RUNs had in the root directory of the container (isolation "inplace"), instead of
+	// leaving that to the container's end or the next build in it.
+	Cleanup  bool
+	StateDir string
+	Secrets  []secret.Spec
+	Agents   []secret.AgentSpec
+	AddHosts []string
+	Network  string
+	ShmSize  string
+	Ulimits  []string
 	// Limits of RUN, which take a writable control group.
 	CgroupParent       string
 	Memory, MemorySwap string

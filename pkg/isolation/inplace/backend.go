@@ -52,6 +52,9 @@ type Options struct {
 	// Keep are absolute paths, beside the state directory, that the builder needs while a
 	// process runs, such as the build context. They stay, and the process sees them.
 	Keep []string
+	// Leave makes Close leave the trees of the processes in [StoreName], where the container's end or the next
+	// backend in it removes them: removing takes longer than some processes do.
+	Leave bool
 	// Note, if set, is told once about each path of an image that cannot be laid over a
 	// mount point.
 	Note func(text string)
@@ -64,6 +67,7 @@ type Backend struct {
 	store    string // StoreName below root
 	contents string // where the contents of layers are kept
 	keep     []string
+	leave    bool
 	note     func(string)
 	caps     isolation.Capabilities
 	lock     *os.File
@@ -90,8 +94,8 @@ func New(st *state.Dir, o Options) (*Backend, error) {
 		o.Root = "/"
 	}
 	b := &Backend{
-		state: st, root: filepath.Clean(o.Root), keep: append([]string{st.Path()}, o.Keep...), note: o.Note,
-		noted: map[string]bool{},
+		state: st, root: filepath.Clean(o.Root), keep: append([]string{st.Path()}, o.Keep...), leave: o.Leave,
+		note: o.Note, noted: map[string]bool{},
 	}
 	b.store = filepath.Join(b.root, StoreName)
 	if err := probe(b.root); err != nil {
@@ -187,7 +191,8 @@ func (b *Backend) clear() error {
 // Name implements [isolation.Backend].
 func (b *Backend) Name() string { return Name }
 
-// Close implements [isolation.Backend]: layers that Run returned cannot be read any more.
+// Close implements [isolation.Backend]: layers that Run returned cannot be read any more. The root is as it was before
+// New, but for trees that are to be left.
 func (b *Backend) Close() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -199,12 +204,16 @@ func (b *Backend) Close() error {
 	for _, r := range b.opened {
 		errs = append(errs, r.Close())
 	}
+	leave := b.leave && len(b.trees) > 0
 	b.opened, b.trees = nil, nil
 	errs = append(errs, state.RemoveTree(b.contents))
 	if _, err := b.swap.Undo(); err != nil {
 		return errors.Join(append(errs, err, b.lock.Close())...) // what is in the store may be the pod's own
 	}
-	return errors.Join(append(errs, b.removeStore(), b.lock.Close())...)
+	if !leave {
+		errs = append(errs, b.removeStore())
+	}
+	return errors.Join(append(errs, b.lock.Close())...)
 }
 
 // removeStore removes the store as if it had never been there.

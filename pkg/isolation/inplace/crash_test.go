@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -221,6 +222,48 @@ func TestCanceled(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 	if err := b.Close(); err != nil {
+		t.Error(err)
+	}
+	sameRoot(t, before)
+}
+
+// What is left by a backend that is to leave its trees is below the store alone, and the next one removes it.
+func TestLeave(t *testing.T) {
+	if !inThrowaway(t) {
+		return
+	}
+	before := rootFiles(t)
+	st, err := state.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, leave := range []bool{true, false} {
+		b, err := inplace.New(st, inplace.Options{Leave: leave})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if entries, err := os.ReadDir("/" + inplace.StoreName); err != nil || len(entries) != 1 { // the lock
+			t.Errorf("a new backend finds %v, %v", entries, err)
+		}
+		_, err = b.Run(t.Context(), &isolation.Process{
+			Root: isolationtest.Rootfs(t), Args: []string{"/bin/sh", "-c", "rm -rf /home; echo x >/new"}, Env: []string{"PATH=/bin"}, Cwd: "/",
+		})
+		if err := errors.Join(err, b.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if !leave {
+			continue
+		}
+		for _, change := range before.Diff(rootFiles(t)) {
+			if p := strings.TrimPrefix(change.Path, "/"); p != inplace.StoreName && !strings.HasPrefix(p, inplace.StoreName+"/") {
+				t.Errorf("the root is not as before: %v", change)
+			}
+		}
+		if left, err := filepath.Glob("/" + inplace.StoreName + "/*/new"); err != nil || len(left) != 1 {
+			t.Errorf("%q is left, %v", left, err)
+		}
+	}
+	if err := st.Close(); err != nil {
 		t.Error(err)
 	}
 	sameRoot(t, before)
