@@ -123,6 +123,24 @@ func TestBuildWithRun(t *testing.T) {
 	}
 }
 
+// What was unpacked for a RUN in the container's root stays there, and nothing else; with --cleanup, nothing does.
+func TestCleanup(t *testing.T) {
+	for _, flags := range [][]string{nil, {"--cleanup"}} {
+		t.Run(strings.Join(flags, " "), func(t *testing.T) {
+			spec, _ := slipwaySpec(t, pod.Baseline(), "FROM base\nRUN echo x >/made\n", append(flags, "--isolation=inplace")...)
+			result := pod.Run(t, spec)
+			if result.ExitCode != 0 {
+				t.Fatalf("exit code %d\n%s%s", result.ExitCode, result.Stdout, result.Stderr)
+			}
+			sameAsBefore(t, result)
+			left := slices.ContainsFunc(result.RootDiff, func(c pod.Change) bool { return strings.HasSuffix(c.Path, "/made") })
+			if cleaned := len(flags) > 0; left == cleaned || cleaned && len(result.RootDiff) > 0 {
+				t.Errorf("changed in the container's root: %v", result.RootDiff)
+			}
+		})
+	}
+}
+
 // A build without RUN needs nothing of the pod.
 func TestBuildWithoutRun(t *testing.T) {
 	for _, shape := range pod.Shapes() {

@@ -38,7 +38,7 @@ func StartShell(t testing.TB, spec Spec, work Volume) *Shell {
 		if result.ExitCode != 0 {
 			t.Errorf("the container ended with %d\n%s%s", result.ExitCode, result.Stdout, result.Stderr)
 		}
-		for _, change := range result.RootDiff {
+		for _, change := range BesideTrees(result.RootDiff) {
 			t.Errorf("the container's root changed: %s", change)
 		}
 	})

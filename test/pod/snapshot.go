@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -158,6 +159,18 @@ func (s Snapshot) Diff(later Snapshot) []Change {
 	}
 	slices.SortFunc(changes, func(a, b Change) int { return cmp.Compare(a.Path, b.Path) })
 	return changes
+}
+
+// trees are what a build with isolation inplace leaves to the end of its container: the unpacked trees of its RUNs, and the
+// lock that the next build takes.
+var trees = regexp.MustCompile(`^/?\.slipway(/lock|/t[0-9]+(/.*)?)?$`)
+
+// LeftTree says whether path, in a container's root, is something that a build leaves there unless it has --cleanup.
+func LeftTree(path string) bool { return trees.MatchString(path) }
+
+// BesideTrees leaves out of changes what is LeftTree.
+func BesideTrees(changes []Change) []Change {
+	return slices.DeleteFunc(slices.Clone(changes), func(c Change) bool { return LeftTree(c.Path) })
 }
 
 func difference(old, now File) string {

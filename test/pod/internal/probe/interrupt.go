@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/moby/sys/mountinfo"
+
+	"github.com/slipway-build/slipway/test/pod"
 )
 
 // journal is the file that is there while the in-place backend has a tree in the root directory.
@@ -277,6 +279,9 @@ func surroundings() (map[string]string, error) {
 			if entry.IsDir() {
 				return fs.SkipDir
 			}
+			return nil
+		}
+		if pod.LeftTree(path) {
 			return nil
 		}
 		found[path], err = state(path)
