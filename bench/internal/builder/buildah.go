@@ -24,7 +24,7 @@ func (buildah) Name() string { return "buildah" }
 
 // Build implements Builder.
 func (b buildah) Build(ctx context.Context, j *Job) (usage.Usage, error) {
-	return inGroup(func(g *usage.Group) (usage.Usage, error) { return b.build(ctx, j, g) })
+	return inGroup(func(g *usage.Group) (usage.Usage, error) { return b.build(ctx, j, g) }, "buildah")
 }
 
 func (buildah) build(ctx context.Context, j *Job, g *usage.Group) (u usage.Usage, err error) {

@@ -23,7 +23,7 @@ func (b *buildKit) Name() string { return "buildkit" }
 
 // Build implements Builder.
 func (b *buildKit) Build(ctx context.Context, j *Job) (usage.Usage, error) {
-	return inGroup(func(g *usage.Group) (usage.Usage, error) { return b.build(ctx, j, g) })
+	return inGroup(func(g *usage.Group) (usage.Usage, error) { return b.build(ctx, j, g) }, "buildkitd", "buildctl")
 }
 
 func (b *buildKit) build(ctx context.Context, j *Job, g *usage.Group) (u usage.Usage, err error) {

@@ -16,11 +16,11 @@ import (
 
 // inPod is a builder that is the only process of a pod.
 type inPod struct {
-	name   string
-	shape  pod.Shape
-	rootfs string
-	env    []string
-	args   func(*Job) []string
+	name, program string
+	shape         pod.Shape
+	rootfs        string
+	env           []string
+	args          func(*Job) []string
 	// state is where in the pod a volume is, for what the program keeps; "" for none.
 	state string
 }
@@ -39,7 +39,7 @@ func Slipway(ctx context.Context, isolation string) (Builder, error) {
 		shape = pod.Restricted()
 	}
 	return &inPod{
-		name: name, shape: shape, rootfs: rootfs, env: pod.SlipwayEnv(), state: "/slipway-state",
+		name: name, program: "slipway", shape: shape, rootfs: rootfs, env: pod.SlipwayEnv(), state: "/slipway-state",
 		args: func(j *Job) []string {
 			args := []string{
 				"slipway", "build", "--isolation=" + isolation, "--progress=plain", "--state-dir=/slipway-state",
@@ -56,7 +56,7 @@ func Slipway(ctx context.Context, isolation string) (Builder, error) {
 // Kaniko builds with its executor as its image has it: as root, with its files in /kaniko.
 func Kaniko(rootfs string) Builder {
 	return &inPod{
-		name: "kaniko", shape: pod.Default(), rootfs: rootfs,
+		name: "kaniko", program: "executor", shape: pod.Default(), rootfs: rootfs,
 		env: []string{"PATH=/usr/local/bin:/kaniko", "HOME=/root", "USER=root", "SSL_CERT_DIR=/kaniko/ssl/certs", "DOCKER_CONFIG=/kaniko/.docker/"},
 		args: func(j *Job) []string {
 			args := []string{"/kaniko/executor", "--context=dir:///workspace", "--destination=" + j.Image, "--insecure", "--insecure-pull"}
@@ -79,9 +79,9 @@ func buildArgs(j *Job, flag string) []string {
 // Name implements Builder.
 func (b *inPod) Name() string { return b.name }
 
-// inGroup calls f with a control group, which it removes afterwards.
-func inGroup(f func(*usage.Group) (usage.Usage, error)) (u usage.Usage, err error) {
-	g, err := usage.New(fmt.Sprintf("slipway-bench-%d", os.Getpid())) // there is one build at a time
+// inGroup calls f with a control group, which it removes afterwards. Programs are the builder's own.
+func inGroup(f func(*usage.Group) (usage.Usage, error), programs ...string) (u usage.Usage, err error) {
+	g, err := usage.New(fmt.Sprintf("slipway-bench-%d", os.Getpid()), programs...) // there is one build at a time
 	if err != nil {
 		return u, err
 	}
@@ -91,7 +91,7 @@ func inGroup(f func(*usage.Group) (usage.Usage, error)) (u usage.Usage, err erro
 
 // Build implements Builder.
 func (b *inPod) Build(ctx context.Context, j *Job) (usage.Usage, error) {
-	return inGroup(func(g *usage.Group) (usage.Usage, error) { return b.build(ctx, j, g) })
+	return inGroup(func(g *usage.Group) (usage.Usage, error) { return b.build(ctx, j, g) }, b.program)
 }
 
 func (b *inPod) build(ctx context.Context, j *Job, g *usage.Group) (u usage.Usage, err error) {

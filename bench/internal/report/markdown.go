@@ -17,6 +17,7 @@ func (d *Data) Markdown(about map[string]string) string {
 		fmt.Fprintf(&b, "* %s: %s\n", name, d.Versions[name])
 	}
 	b.WriteString("\nEvery build begins with nothing on the machine and pushes to a registry on loopback; in each round each builder builds once. ")
+	b.WriteString("Memory is what all processes of a build have at most at a time without the page cache, and of its own what those that run the builder's program have: without what RUN runs. ")
 	b.WriteString("Ratios are of wall times in one round, and like all figures here medians over the rounds.\n")
 	d.ratios(&b)
 	b.WriteString("\n![Wall time](wall.svg)\n\n## Figures\n\n")
@@ -66,11 +67,11 @@ func cell(ratio, target float64) string {
 
 // figures writes the table of a workload.
 func (d *Data) figures(b *strings.Builder, workload string) {
-	b.WriteString("| builder | wall s | min–max | user s | system s | memory MB | received MB | sent MB | new layers MB |\n|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| builder | wall s | min–max | user s | system s | memory MB | of its own MB | received MB | sent MB | new layers MB |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, name := range d.Builders() {
 		runs := d.of(workload, name)
 		if len(runs) == 0 {
-			fmt.Fprintf(b, "| %s | failed: %s | | | | | | | |\n", name, d.reason(workload, name))
+			fmt.Fprintf(b, "| %s | failed: %s | | | | | | | | |\n", name, d.reason(workload, name))
 			continue
 		}
 		seconds := func(of func(Run) time.Duration) float64 { return Median(runs, of).Seconds() }
@@ -79,14 +80,22 @@ func (d *Data) figures(b *strings.Builder, workload string) {
 		for _, r := range runs {
 			shortest, longest = min(shortest, r.Usage.Wall), max(longest, r.Usage.Wall)
 		}
-		fmt.Fprintf(b, "| %s | %.2f | %.2f–%.2f | %.2f | %.2f | %.0f | %.2f | %.2f | %.2f |\n", name,
+		fmt.Fprintf(b, "| %s | %.2f | %.2f–%.2f | %.2f | %.2f | %.0f | %s | %.2f | %.2f | %.2f |\n", name,
 			seconds(func(r Run) time.Duration { return r.Usage.Wall }), shortest.Seconds(), longest.Seconds(),
 			seconds(func(r Run) time.Duration { return r.Usage.User }), seconds(func(r Run) time.Duration { return r.Usage.System }),
-			megabytes(func(r Run) int64 { return r.Usage.Memory }),
+			megabytes(func(r Run) int64 { return r.Usage.Memory }), own(name, Median(runs, func(r Run) int64 { return r.Usage.Own })),
 			megabytes(func(r Run) int64 { return r.Traffic.Received }), megabytes(func(r Run) int64 { return r.Traffic.Sent }),
 			megabytes(func(r Run) int64 { return r.Size }))
 	}
 	b.WriteString("\n")
+}
+
+// own is a builder's memory in megabytes, and whether it may have it.
+func own(builder string, bytes int64) string {
+	if isOurs(builder) && bytes > MaxMemory {
+		return fmt.Sprintf("**%.0f**", float64(bytes)/1e6)
+	}
+	return fmt.Sprintf("%.0f", float64(bytes)/1e6)
 }
 
 // reason is the last line of why a builder has no result.
@@ -106,7 +115,7 @@ func (d *Data) growth(b *strings.Builder) {
 	if len(series) == 0 {
 		return
 	}
-	b.WriteString("## Growth\n\nThe slope is that of the logarithms of time and size between the largest sizes of which one is at least four times the other: 1 is linear growth, less is better.\n\n")
+	b.WriteString("## Growth\n\nThe slope is that of the logarithms of time and size between the largest sizes of which one is at least four times the other: 1 is linear growth, less is better. Memory is the builder's own.\n\n")
 	for _, s := range series {
 		fmt.Fprintf(b, "### %s\n\n![%s](growth-%s.svg)\n\n| builder | slope |", s, s, s)
 		sizes := names(d.seriesOf(s), func(p Point) int64 { return p.N })
@@ -122,7 +131,7 @@ func (d *Data) growth(b *strings.Builder) {
 					b.WriteString(" – |")
 					continue
 				}
-				fmt.Fprintf(b, " %.2f s, %d MB |", u.Wall.Seconds(), u.Memory/1e6)
+				fmt.Fprintf(b, " %.2f s, %d MB |", u.Wall.Seconds(), u.Own/1e6)
 			}
 			b.WriteString("\n")
 		}

@@ -25,5 +25,5 @@ func (t Target) of(peer string) float64 {
 	return t.Buildah
 }
 
-// MaxMemory is what slipway may have of memory of its own, in bytes.
+// MaxMemory is what slipway may have in memory, without what RUN runs, in bytes.
 const MaxMemory = 200_000_000

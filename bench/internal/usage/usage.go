@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,6 +30,8 @@ type Usage struct {
 	// Memory is how many bytes all processes had at most at a time in memory of their own: without the page
 	// cache, which the kernel takes back. It is looked at 50 times a second; what processes share after a fork counts for each.
 	Memory int64
+	// Own is the same of the processes that run the group's programs: of the builder without what it runs.
+	Own int64
 }
 
 // interval is how often memory is looked at.
@@ -39,6 +42,7 @@ type Group struct {
 	name        string
 	cpu, memory string // directories
 	unified     bool
+	programs    []string // whose memory is Usage.Own
 }
 
 // Where control groups are mounted, and the group below a Group for what Start starts.
@@ -47,9 +51,9 @@ const (
 	commands = "commands"
 )
 
-// New makes a group at the top of the hierarchy.
-func New(name string) (*Group, error) {
-	g := &Group{name: name, cpu: filepath.Join(root, name)}
+// New makes a group at the top of the hierarchy. Programs are names of files, for [Usage.Own].
+func New(name string, programs ...string) (*Group, error) {
+	g := &Group{name: name, cpu: filepath.Join(root, name), programs: programs}
 	g.memory = g.cpu
 	_, err := os.Stat(filepath.Join(root, "cgroup.controllers"))
 	switch {
@@ -173,12 +177,15 @@ func (g *Group) Measure(f func() error) (Usage, error) {
 	wall := time.Since(started)
 	stop()
 	after, timesErr := g.times()
-	return Usage{Wall: wall, User: after[0] - before[0], System: after[1] - before[1], Memory: *peak}, errors.Join(err, timesErr)
+	return Usage{Wall: wall, User: after[0] - before[0], System: after[1] - before[1], Memory: peak.all, Own: peak.own}, errors.Join(err, timesErr)
 }
 
+// memory is what processes have in memory, in bytes: all of them, and those that run the group's programs.
+type memory struct{ all, own int64 }
+
 // watch looks at the memory until stop is called.
-func (g *Group) watch() (peak *int64, stop func()) {
-	peak = new(int64)
+func (g *Group) watch() (peak *memory, stop func()) {
+	peak = &memory{}
 	end := make(chan struct{})
 	var w sync.WaitGroup
 	w.Go(func() {
@@ -189,7 +196,7 @@ func (g *Group) watch() (peak *int64, stop func()) {
 				return
 			case <-tick.C:
 				if now, err := g.resident(); err == nil { // there may be no group yet
-					*peak = max(*peak, now)
+					peak.all, peak.own = max(peak.all, now.all), max(peak.own, now.own)
 				}
 			}
 		}
@@ -199,11 +206,16 @@ func (g *Group) watch() (peak *int64, stop func()) {
 
 // resident is what the processes have in memory that no file gives back. The group's own statistics would be cheaper, but they are
 // up to two seconds old.
-func (g *Group) resident() (total int64, err error) {
+func (g *Group) resident() (total memory, err error) {
 	return total, g.processes(func(pid int) error {
+		program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+		if err != nil {
+			return nil //nolint:nilerr // it has ended
+		}
+		own := slices.Contains(g.programs, filepath.Base(program))
 		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		if err != nil {
-			return nil // it has ended
+			return nil //nolint:nilerr // it has ended
 		}
 		for line := range strings.Lines(string(data)) {
 			name, value, _ := strings.Cut(line, ":")
@@ -214,7 +226,10 @@ func (g *Group) resident() (total int64, err error) {
 			if err != nil {
 				return err
 			}
-			total += kilobytes << 10
+			total.all += kilobytes << 10
+			if own {
+				total.own += kilobytes << 10
+			}
 		}
 		return nil
 	})

@@ -3,6 +3,7 @@ package usage
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"testing"
 	"time"
@@ -33,7 +34,12 @@ func TestMeasure(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("control groups need root")
 	}
-	g, err := New("slipway-bench-test-" + strconv.Itoa(os.Getpid()))
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := "slipway-bench-test-" + strconv.Itoa(os.Getpid())
+	g, err := New(name, filepath.Base(self))
 	if err != nil {
 		t.Skipf("no control groups can be made here: %v", err)
 	}
@@ -42,10 +48,6 @@ func TestMeasure(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	const size = 100 << 20
 	// In a shell: what children use counts.
 	cmd := exec.CommandContext(t.Context(), "sh", "-c", `"$0"; :`, self)
@@ -64,6 +66,9 @@ func TestMeasure(t *testing.T) {
 	}
 	if u.Memory < size || u.Memory > 2*size {
 		t.Errorf("memory is %d bytes, want a little more than %d", u.Memory, size)
+	}
+	if u.Own < size || u.Own >= u.Memory { // the shell has some, too
+		t.Errorf("the program has %d bytes, all have %d", u.Own, u.Memory)
 	}
 }
 
