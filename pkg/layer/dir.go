@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"iter"
 	"os"
+	"slices"
 	"syscall"
 )
 
@@ -40,33 +42,40 @@ type DirFile struct {
 // below root: a build context, or the upper directory of an overlay mount. No symbolic
 // link leads out of root, and whatever is found at a path, through links or not, it gives an error
 // naming the file unless it is the very file of the Stamp, unchanged. The layer takes
-// ownership of files; root must stay open as long as the layer is used.
+// ownership of files, which may be in any order; root must stay open as long as the layer is used.
 func FromDir(root *os.Root, files []DirFile) (Layer, error) {
-	entries := make([]Entry, len(files))
-	for i := range files {
-		entries[i] = files[i].Entry
+	byPath := func(a, b DirFile) int { return ComparePaths(a.Path, b.Path) }
+	if !slices.IsSortedFunc(files, byPath) {
+		slices.SortFunc(files, byPath)
+	}
+	return FromDirSeq(root, len(files), slices.Values(files))
+}
+
+// FromDirSeq is FromDir of n files that come one by one, in tree order: of very many there is only what the layer needs.
+func FromDirSeq(root *os.Root, n int, files iter.Seq[DirFile]) (Layer, error) {
+	b, err := newBeneath(root)
+	if err != nil {
+		return nil, fmt.Errorf("layer: %w", err)
+	}
+	entries, places := make([]Entry, 0, n), make([]dirPlace, 0, n)
+	for f := range files {
+		place := dirPlace{}
+		if f.Type == Regular {
+			if f.Size != f.Stamp.Size {
+				return nil, fmt.Errorf("layer: %q has size %d but its stamp says %d", f.Path, f.Size, f.Stamp.Size)
+			}
+			place = dirPlace{source: f.Source, stamp: f.Stamp}
+		}
+		if len(entries) > 0 && ComparePaths(entries[len(entries)-1].Path, f.Path) > 0 {
+			return nil, fmt.Errorf("layer: %q comes after %q", f.Path, entries[len(entries)-1].Path)
+		}
+		entries, places = append(entries, f.Entry), append(places, place)
 	}
 	x, err := NewIndex(entries)
 	if err != nil {
 		return nil, err
 	}
-	b, err := newBeneath(root)
-	if err != nil {
-		return nil, fmt.Errorf("layer: %w", err)
-	}
-	l := &dir{beneath: b, index: x, places: make([]dirPlace, len(files))}
-	for i := range files {
-		f := &files[i]
-		if f.Type != Regular {
-			continue
-		}
-		if f.Size != f.Stamp.Size {
-			return nil, fmt.Errorf("layer: %q has size %d but its stamp says %d", f.Path, f.Size, f.Stamp.Size)
-		}
-		at, _ := x.Find(f.Path)
-		l.places[at] = dirPlace{source: f.Source, stamp: f.Stamp}
-	}
-	return l, nil
+	return &dir{beneath: b, index: x, places: places}, nil
 }
 
 type dir struct {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/slipway-build/slipway/pkg/isolation/internal/difference"
 	"github.com/slipway-build/slipway/pkg/layer"
 )
 
@@ -23,27 +24,57 @@ const smallFile = 64 << 10
 
 // preserve returns the layer of files, whose contents are in the directory from, with copies of the contents in the directory
 // to. What stays open for them is added to b.opened.
-func (b *Backend) preserve(ctx context.Context, from, to *os.Root, files []layer.DirFile) (layer.Layer, error) {
-	source, err := layer.FromDir(from, files)
-	if err != nil {
-		return nil, err
-	}
-	index, err := source.Index(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (b *Backend) preserve(ctx context.Context, from, to *os.Root, files *difference.Listing) (layer.Layer, error) {
 	file, err := to.OpenFile("small", os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("isolation: %w", err)
 	}
 	b.opened = append(b.opened, file)
-	small := newSpool(file)
-	kept := make([]layer.File, index.Len())
+	k := &keeper{from: from, to: to, small: newSpool(file), kept: make([]layer.File, 0, files.Len())}
+	for files.Len() > 0 {
+		var next []layer.DirFile
+		for f := range files.All() {
+			if next = append(next, f); len(next) == together {
+				break
+			}
+		}
+		if err := k.keep(ctx, next); err != nil {
+			return nil, err
+		}
+	}
+	if err := k.small.w.Flush(); err != nil {
+		return nil, fmt.Errorf("isolation: keeping changes: %w", err)
+	}
+	return layer.New(k.kept)
+}
+
+// together is of how many files contents are copied at the same time, by as many goroutines as there are processors. Of very many
+// files, not all tables are in memory together.
+const together = 4096
+
+// keeper copies contents.
+type keeper struct {
+	from, to *os.Root
+	small    *spool
+	kept     []layer.File // has room for all
+}
+
+// keep copies the contents of files.
+func (k *keeper) keep(ctx context.Context, files []layer.DirFile) error {
+	source, err := layer.FromDir(k.from, files)
+	if err != nil {
+		return err
+	}
+	index, err := source.Index(ctx)
+	if err != nil {
+		return err
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range kept {
-		f := &kept[i]
-		f.Entry = *index.At(i)
+	for i := range index.Len() {
+		number := len(k.kept)
+		k.kept = append(k.kept, layer.File{Entry: *index.At(i)})
+		f := &k.kept[number]
 		if f.Type != layer.Regular || f.Size == 0 {
 			continue
 		}
@@ -52,9 +83,9 @@ func (b *Backend) preserve(ctx context.Context, from, to *os.Root, files []layer
 				return err
 			}
 			if f.Size > smallFile {
-				f.Content, err = copyContent(from, to, f, strconv.Itoa(i))
+				f.Content, err = copyContent(k.from, k.to, f, strconv.Itoa(number))
 			} else {
-				f.Content, err = small.take(layer.OpenAt(ctx, source, index, i))
+				f.Content, err = k.small.take(layer.OpenAt(ctx, source, index, i))
 			}
 			if err != nil {
 				return fmt.Errorf("isolation: keeping /%s: %w", f.Path, err)
@@ -62,13 +93,7 @@ func (b *Backend) preserve(ctx context.Context, from, to *os.Root, files []layer
 			return nil
 		})
 	}
-	if err := g.Wait(); err != nil {
-		return nil, err
-	}
-	if err := small.w.Flush(); err != nil {
-		return nil, fmt.Errorf("isolation: keeping changes: %w", err)
-	}
-	return layer.New(kept)
+	return g.Wait()
 }
 
 // spool keeps contents behind each other in a file.

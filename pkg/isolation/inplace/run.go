@@ -317,7 +317,7 @@ func (b *Backend) changes(ctx context.Context, dir string, before *scan.Snapshot
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(files) == 0 {
+	if files.Len() == 0 {
 		return layer.Empty(), after, nil
 	}
 	contents := filepath.Join(b.contents, b.id("l"))

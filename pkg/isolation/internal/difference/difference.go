@@ -4,8 +4,6 @@ package difference
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -115,53 +113,4 @@ func (f *File) Directory(lower *tree.Node) (visible *tree.Node) {
 	f.Opaque = f.Opaque && lower.NumChildren() > 0
 	f.Same = !f.Opaque && SameMetadata(&f.Entry, lower.Entry())
 	return visible
-}
-
-// Entries makes entries of a layer of the candidates, in tree order: hard links are told from files,
-// and what is the same is dropped, except directories in which something is not. A file that has
-// several names here stays, although the same: not every tool can link to a file of a
-// lower layer. It changes files.
-func Entries(files []File) []layer.DirFile {
-	slices.SortFunc(files, func(a, b File) int { return layer.ComparePaths(a.Path, b.Path) })
-	names := map[Inode]int{} // how many names of a file there are
-	for i := range files {
-		if f := &files[i]; f.Links > 1 {
-			names[f.Inode]++
-		}
-	}
-	first := map[Inode]string{}
-	for i := range files {
-		f := &files[i]
-		if f.Links < 2 || names[f.Inode] < 2 {
-			continue
-		}
-		f.Same = false
-		target, ok := first[f.Inode]
-		if !ok {
-			first[f.Inode] = f.Path
-			continue
-		}
-		f.Type, f.Link, f.Size, f.Xattrs = layer.Hardlink, target, 0, nil
-		f.Stamp = layer.Stamp{}
-	}
-	return prune(files)
-}
-
-// prune drops what is the same. In tree order, read backwards, a directory comes after everything
-// in it.
-func prune(files []File) []layer.DirFile {
-	kept := make([]layer.DirFile, 0, len(files))
-	needed := map[string]bool{}
-	for i := len(files) - 1; i >= 0; i-- {
-		f := &files[i]
-		if f.Same && !needed[f.Path] {
-			continue
-		}
-		if i := strings.LastIndexByte(f.Path, '/'); i > 0 {
-			needed[f.Path[:i]] = true
-		}
-		kept = append(kept, f.DirFile)
-	}
-	slices.Reverse(kept)
-	return kept
 }

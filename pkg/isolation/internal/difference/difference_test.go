@@ -66,7 +66,7 @@ func file(path string, kind layer.Type, same bool, ino uint64, links uint32) dif
 	return f
 }
 
-func TestEntries(t *testing.T) {
+func TestList(t *testing.T) {
 	dir := func(path string, same bool) difference.File { return file(path, layer.Directory, same, 0, 1) }
 	for _, c := range []struct {
 		name  string
@@ -88,7 +88,7 @@ func TestEntries(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []string
-			for _, f := range difference.Entries(c.files) {
+			for f := range difference.List([][]difference.File{c.files}).All() {
 				line := f.Path
 				if line == "" {
 					line = "<root>"

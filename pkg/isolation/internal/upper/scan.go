@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -50,7 +49,8 @@ func Scan(ctx context.Context, root *os.Root, below *tree.View, o Options) (laye
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("reading the changes: %w", err)
 	}
-	return layer.FromDir(root, difference.Entries(slices.Concat(s.found...)))
+	list := difference.List(s.found)
+	return layer.FromDirSeq(root, list.Len(), list.All())
 }
 
 // scanner collects what is found, from several goroutines.

@@ -10,11 +10,10 @@ import (
 	"github.com/slipway-build/slipway/pkg/isolation/internal/difference"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/rootpath"
 	"github.com/slipway-build/slipway/pkg/isolation/internal/xattr"
-	"github.com/slipway-build/slipway/pkg/layer"
 	"github.com/slipway-build/slipway/pkg/tree"
 )
 
-// Changes lists, in tree order, what makes the tree below, of which before was taken, into what the
+// Changes lists what makes the tree below, of which before was taken, into what the
 // directory holds now, of which after was taken. Sources are the paths in the directory.
 // Sockets, which no layer can hold, are removed from it.
 //
@@ -22,7 +21,7 @@ import (
 // was written; so is the directory above, but not for its size or for what moving the file
 // that holds it did to its times. A directory that was removed and made again is opaque. Of the root
 // itself the time does not count.
-func Changes(ctx context.Context, dir *os.Root, before, after *Snapshot, below *tree.View) ([]layer.DirFile, error) {
+func Changes(ctx context.Context, dir *os.Root, before, after *Snapshot, below *tree.View) (*difference.Listing, error) {
 	d, err := dir.OpenFile(".", os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("reading the changes: %w", err)
@@ -37,7 +36,21 @@ func Changes(ctx context.Context, dir *os.Root, before, after *Snapshot, below *
 
 type finder struct {
 	ctx   context.Context
-	found []difference.File
+	found [][]difference.File // in pieces: of very many, none is copied while others come
+	count int
+}
+
+// piece is how many files a piece has.
+const piece = 1024
+
+func (f *finder) add(found difference.File) {
+	last := len(f.found) - 1
+	if last < 0 || len(f.found[last]) == piece {
+		f.found = append(f.found, make([]difference.File, 0, min(piece, max(f.count, 16))))
+		last++
+	}
+	f.found[last] = append(f.found[last], found)
+	f.count++
 }
 
 func (f *finder) top(fd int, before, after *record, below *tree.Node) error {
@@ -47,7 +60,7 @@ func (f *finder) top(fd int, before, after *record, below *tree.Node) error {
 	}
 	root.ModTime = below.Entry().ModTime
 	root.Same = difference.SameMetadata(&root.Entry, below.Entry())
-	f.found = append(f.found, root)
+	f.add(root)
 	_, err = f.directory(fd, "", before, after, below)
 	return err
 }
@@ -59,7 +72,7 @@ func (f *finder) directory(fd int, path string, before, after *record, below *tr
 	if err := context.Cause(f.ctx); err != nil {
 		return false, err
 	}
-	count := len(f.found)
+	count := f.count
 	for i := range after.children {
 		a := &after.children[i]
 		var b *record
@@ -84,7 +97,7 @@ func (f *finder) directory(fd int, path string, before, after *record, below *tr
 	if before != nil && below != nil {
 		f.removed(path, before, after, below)
 	}
-	return len(f.found) > count, nil
+	return f.count > count, nil
 }
 
 // removed lists what is gone.
@@ -95,7 +108,7 @@ func (f *finder) removed(path string, before, after *record, below *tree.Node) {
 			continue
 		}
 		if _, ok := below.Child(name); ok {
-			f.found = append(f.found, difference.File{DirFile: layer.DirFile{Entry: layer.Entry{Path: join(path, name), Type: layer.Whiteout}}})
+			f.add(difference.Whiteout(join(path, name)))
 		}
 	}
 }
@@ -112,7 +125,7 @@ func (f *finder) object(dir int, p string, a *record, lower *tree.Node) error {
 	if err := c.Compare(f.ctx, dir, a.name, lower); err != nil {
 		return err
 	}
-	f.found = append(f.found, c)
+	f.add(c)
 	return nil
 }
 
@@ -138,25 +151,29 @@ func (f *finder) subdirectory(dir int, p string, b, a *record, lower *tree.Node)
 	}
 	c.Opaque = !kept && lower != nil && lower.IsDir() && lower.NumChildren() > 0
 	c.Same = !c.Opaque && lower != nil && lower.IsDir() && difference.SameMetadata(&c.Entry, lower.Entry())
-	f.found = append(f.found, c)
+	f.add(c)
 	return nil
 }
 
 // result puts the candidates together.
-func (f *finder) result() []layer.DirFile {
+func (f *finder) result() *difference.Listing {
 	changed := map[difference.Inode]bool{} // files of which at least one name is new or different
-	for i := range f.found {
-		if c := &f.found[i]; c.Links > 1 && !c.Same {
-			changed[c.Inode] = true
+	for _, piece := range f.found {
+		for i := range piece {
+			if c := &piece[i]; c.Links > 1 && !c.Same {
+				changed[c.Inode] = true
+			}
 		}
 	}
 	// The names of other files are the tree's own, also where there are several.
-	for i := range f.found {
-		if c := &f.found[i]; !changed[c.Inode] {
-			c.Links = 1
+	for _, piece := range f.found {
+		for i := range piece {
+			if c := &piece[i]; !changed[c.Inode] {
+				c.Links = 1
+			}
 		}
 	}
-	return difference.Entries(f.found)
+	return difference.List(f.found)
 }
 
 func describe(dir int, name, p string, r *record) (difference.File, error) {

@@ -93,7 +93,7 @@ func TestChanges(t *testing.T) {
 				t.Fatal(err)
 			}
 			var got []string
-			for _, f := range files {
+			for f := range files.All() {
 				// The times of directories are not the subject.
 				line := f.Path
 				switch {
@@ -140,8 +140,8 @@ func BenchmarkFindOne(b *testing.B) {
 	start := used()
 	for b.Loop() {
 		found, err := Changes(b.Context(), root, before, take(b, dir), view)
-		if err != nil || len(found) != 3 {
-			b.Fatalf("found %d entries (%v)", len(found), err)
+		if err != nil || found.Len() != 3 {
+			b.Fatalf("found %v (%v)", found, err)
 		}
 	}
 	b.ReportMetric(float64((used()-start).Milliseconds())/float64(b.N), "cpu-ms/op")

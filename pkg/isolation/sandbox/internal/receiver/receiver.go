@@ -107,13 +107,14 @@ func (r *Receiver) Receive(ctx context.Context, below *tree.View, spool *os.File
 // layer makes the layer of what was found.
 func (u *upper) layer() (layer.Layer, error) {
 	u.restoreTimes()
-	entries := difference.Entries(u.found)
-	files := make([]layer.File, len(entries))
-	for i := range entries {
-		files[i].Entry = entries[i].Entry
-		if e := &files[i].Entry; e.Type == layer.Regular && e.Size > 0 {
-			files[i].Content = u.contents[e.Path]
+	list := difference.List([][]difference.File{u.found})
+	files := make([]layer.File, 0, list.Len())
+	for f := range list.All() {
+		kept := layer.File{Entry: f.Entry}
+		if f.Type == layer.Regular && f.Size > 0 {
+			kept.Content = u.contents[f.Path]
 		}
+		files = append(files, kept)
 	}
 	return layer.New(files)
 }
