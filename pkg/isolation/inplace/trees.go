@@ -23,7 +23,7 @@ const maxTrees = 8
 type treeDir struct {
 	name   string
 	layers []layer.Layer // without those that change nothing
-	view   *tree.View
+	tree   *tree.Tree
 	known  *scan.Snapshot // what it looked like after the run used
 	used   int
 }
@@ -43,7 +43,7 @@ func (b *Backend) materialize(ctx context.Context, t *tree.Tree) (*treeDir, erro
 	if d := b.take(layers); d != nil {
 		ok, err := b.update(ctx, d, view, len(d.layers) == len(layers))
 		if err == nil && ok {
-			d.layers, d.view = layers, view
+			d.layers, d.tree = layers, t
 			return d, nil
 		}
 		if err := errors.Join(err, b.remove(d)); err != nil {
@@ -57,7 +57,7 @@ func (b *Backend) materialize(ctx context.Context, t *tree.Tree) (*treeDir, erro
 			return nil, err
 		}
 	}
-	d := &treeDir{name: b.id("t"), layers: layers, view: view}
+	d := &treeDir{name: b.id("t"), layers: layers, tree: t}
 	if err := os.Mkdir(b.inStore(d.name), 0o700); err != nil {
 		return nil, fmt.Errorf("isolation: %w", err)
 	}
@@ -128,7 +128,11 @@ func (b *Backend) update(ctx context.Context, d *treeDir, view *tree.View, same 
 		return true, nil // and what it looks like is known
 	}
 	d.known = nil
-	err := morph(ctx, b.inStore(d.name), d.view.Root(), view.Root())
+	held, err := d.tree.View(ctx)
+	if err != nil {
+		return false, err
+	}
+	err = morph(ctx, b.inStore(d.name), held.Root(), view.Root())
 	if errors.Is(err, errLinked) {
 		return false, nil
 	}
@@ -170,10 +174,7 @@ func (b *Backend) put(ctx context.Context, d *treeDir, t *tree.Tree, now *scan.S
 	if d.layers, err = nonEmpty(ctx, t); err != nil {
 		return err
 	}
-	if d.view, err = t.View(ctx); err != nil {
-		return err
-	}
-	d.known, d.used = now, b.runs
+	d.tree, d.known, d.used = t, now, b.runs // its view may be large, and is not needed after the last RUN
 	b.trees = append(b.trees, d)
 	return nil
 }

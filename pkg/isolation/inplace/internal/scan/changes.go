@@ -73,8 +73,9 @@ func (f *finder) directory(fd int, path string, before, after *record, below *tr
 		return false, err
 	}
 	count := f.count
-	for i := range after.children {
-		a := &after.children[i]
+	children := after.list()
+	for i := range children {
+		a := &children[i]
 		var b *record
 		if before != nil {
 			b = before.child(a.name)
@@ -102,8 +103,8 @@ func (f *finder) directory(fd int, path string, before, after *record, below *tr
 
 // removed lists what is gone.
 func (f *finder) removed(path string, before, after *record, below *tree.Node) {
-	for i := range before.children {
-		name := before.children[i].name
+	for _, was := range before.list() {
+		name := was.name
 		if a := after.child(name); a != nil && a.kind() != unix.S_IFSOCK {
 			continue
 		}

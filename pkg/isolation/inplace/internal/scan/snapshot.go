@@ -22,18 +22,32 @@ type Snapshot struct{ root record }
 type record struct {
 	name     string
 	stat     stat
-	children []record
+	children *[]record // of a directory that has some
 }
 
 // stat is what tells whether a file is still the same and unchanged. The time of birth is
 // there because a new file may get the inode number of a removed one.
 type stat struct {
 	ino, size            uint64
-	btime, ctime, mtime  unix.StatxTimestamp
+	btime, ctime, mtime  stamp
 	uid, gid, nlink      uint32
 	rdevMajor, rdevMinor uint32
-	mode                 uint16
 	devMajor, devMinor   uint32
+	mode                 uint16
+}
+
+// stamp is a time, without the bytes that unix.StatxTimestamp has in reserve and for alignment.
+type stamp struct {
+	seconds [2]uint32 // the upper and the lower half
+	nanos   uint32
+}
+
+func stampOf(t unix.StatxTimestamp) stamp {
+	return stamp{[2]uint32{uint32(uint64(t.Sec) >> 32), uint32(t.Sec)}, t.Nsec}
+}
+
+func (s stamp) statx() unix.StatxTimestamp {
+	return unix.StatxTimestamp{Sec: int64(uint64(s.seconds[0])<<32 | uint64(s.seconds[1])), Nsec: s.nanos}
 }
 
 const statMask = unix.STATX_BASIC_STATS | unix.STATX_BTIME
@@ -77,9 +91,13 @@ func (w walker) directory(fd int, r *record) error {
 		return err
 	}
 	slices.Sort(names)
-	r.children = make([]record, len(names))
+	if len(names) == 0 {
+		return nil
+	}
+	children := make([]record, len(names))
+	r.children = &children
 	for i, name := range names {
-		c := &r.children[i]
+		c := &children[i]
 		c.name = name
 		if c.stat, err = statOf(fd, name); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -114,13 +132,22 @@ func (r *record) sameObject(o *record) bool {
 	return a.ino == b.ino && a.btime == b.btime && r.kind() == o.kind()
 }
 
+// list gives the children.
+func (r *record) list() []record {
+	if r.children == nil {
+		return nil
+	}
+	return *r.children
+}
+
 // child finds a child by its name.
 func (r *record) child(name string) *record {
-	i, ok := slices.BinarySearchFunc(r.children, name, func(c record, name string) int { return strings.Compare(c.name, name) })
+	children := r.list()
+	i, ok := slices.BinarySearchFunc(children, name, func(c record, name string) int { return strings.Compare(c.name, name) })
 	if !ok {
 		return nil
 	}
-	return &r.children[i]
+	return &children[i]
 }
 
 // Equal reports whether o says the same, but for what moving a file of the directory away and back
@@ -133,8 +160,8 @@ func (s *Snapshot) Equal(o *Snapshot) bool {
 
 func (r *record) equal(o *record) bool {
 	a, b := r.stat, o.stat
-	a.ctime, b.ctime = unix.StatxTimestamp{}, unix.StatxTimestamp{}
-	return r.name == o.name && a == b && slices.EqualFunc(r.children, o.children, func(a, b record) bool { return a.equal(&b) })
+	a.ctime, b.ctime = stamp{}, stamp{}
+	return r.name == o.name && a == b && slices.EqualFunc(r.list(), o.list(), func(a, b record) bool { return a.equal(&b) })
 }
 
 func statOf(dir int, name string) (stat, error) {
@@ -143,7 +170,7 @@ func statOf(dir int, name string) (stat, error) {
 		return stat{}, err
 	}
 	s := stat{
-		ino: st.Ino, size: st.Size, btime: st.Btime, ctime: st.Ctime, mtime: st.Mtime,
+		ino: st.Ino, size: st.Size, btime: stampOf(st.Btime), ctime: stampOf(st.Ctime), mtime: stampOf(st.Mtime),
 		uid: st.Uid, gid: st.Gid, nlink: st.Nlink, rdevMajor: st.Rdev_major, rdevMinor: st.Rdev_minor,
 		mode: st.Mode, devMajor: st.Dev_major, devMinor: st.Dev_minor,
 	}
@@ -156,7 +183,7 @@ func statOf(dir int, name string) (stat, error) {
 // statx gives back what statOf has taken, as far as it tells what a file is.
 func (s *stat) statx() *unix.Statx_t {
 	return &unix.Statx_t{
-		Ino: s.ino, Size: s.size, Mtime: s.mtime, Uid: s.uid, Gid: s.gid, Nlink: s.nlink,
+		Ino: s.ino, Size: s.size, Mtime: s.mtime.statx(), Uid: s.uid, Gid: s.gid, Nlink: s.nlink,
 		Rdev_major: s.rdevMajor, Rdev_minor: s.rdevMinor, Mode: s.mode, Dev_major: s.devMajor, Dev_minor: s.devMinor,
 	}
 }
