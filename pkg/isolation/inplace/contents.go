@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"sync"
@@ -14,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/slipway-build/slipway/pkg/isolation/internal/difference"
 	"github.com/slipway-build/slipway/pkg/layer"
 )
 
@@ -22,59 +22,30 @@ import (
 // each takes several times as long as copying it.
 const smallFile = 64 << 10
 
-// preserve returns the layer of files, whose contents are in the directory from, with copies of the contents in the directory
-// to. What stays open for them is added to b.opened.
-func (b *Backend) preserve(ctx context.Context, from, to *os.Root, files *difference.Listing) (layer.Layer, error) {
+// preserve returns the layer from, whose index is given and whose contents are in the directory root, with copies of the contents.
+// What stays open for them is added to b.opened.
+func (b *Backend) preserve(ctx context.Context, root *os.Root, from layer.Layer, index *layer.Index) (layer.Layer, error) {
+	dir := filepath.Join(b.contents, b.id("l"))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("isolation: %w", err)
+	}
+	to, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("isolation: %w", err)
+	}
+	b.opened = append(b.opened, to)
 	file, err := to.OpenFile("small", os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("isolation: %w", err)
 	}
 	b.opened = append(b.opened, file)
-	k := &keeper{from: from, to: to, small: newSpool(file), kept: make([]layer.File, 0, files.Len())}
-	for files.Len() > 0 {
-		var next []layer.DirFile
-		for f := range files.All() {
-			if next = append(next, f); len(next) == together {
-				break
-			}
-		}
-		if err := k.keep(ctx, next); err != nil {
-			return nil, err
-		}
-	}
-	if err := k.small.w.Flush(); err != nil {
-		return nil, fmt.Errorf("isolation: keeping changes: %w", err)
-	}
-	return layer.New(k.kept)
-}
-
-// together is of how many files contents are copied at the same time, by as many goroutines as there are processors. Of very many
-// files, not all tables are in memory together.
-const together = 4096
-
-// keeper copies contents.
-type keeper struct {
-	from, to *os.Root
-	small    *spool
-	kept     []layer.File // has room for all
-}
-
-// keep copies the contents of files.
-func (k *keeper) keep(ctx context.Context, files []layer.DirFile) error {
-	source, err := layer.FromDir(k.from, files)
-	if err != nil {
-		return err
-	}
-	index, err := source.Index(ctx)
-	if err != nil {
-		return err
-	}
+	small := newSpool(file)
+	kept := make([]layer.File, index.Len())
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range index.Len() {
-		number := len(k.kept)
-		k.kept = append(k.kept, layer.File{Entry: *index.At(i)})
-		f := &k.kept[number]
+	for i := range kept {
+		f := &kept[i]
+		f.Entry = *index.At(i)
 		if f.Type != layer.Regular || f.Size == 0 {
 			continue
 		}
@@ -82,10 +53,12 @@ func (k *keeper) keep(ctx context.Context, files []layer.DirFile) error {
 			if err = context.Cause(ctx); err != nil {
 				return err
 			}
+			open := func() (io.ReadCloser, error) { return layer.OpenAt(ctx, from, index, i) }
 			if f.Size > smallFile {
-				f.Content, err = copyContent(k.from, k.to, f, strconv.Itoa(number))
+				f.Content, err = copyContent(root, to, f, strconv.Itoa(i))
+				err = errors.Join(err, unchanged(open))
 			} else {
-				f.Content, err = k.small.take(layer.OpenAt(ctx, source, index, i))
+				f.Content, err = small.take(open())
 			}
 			if err != nil {
 				return fmt.Errorf("isolation: keeping /%s: %w", f.Path, err)
@@ -93,7 +66,13 @@ func (k *keeper) keep(ctx context.Context, files []layer.DirFile) error {
 			return nil
 		})
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	if err := small.w.Flush(); err != nil {
+		return nil, fmt.Errorf("isolation: keeping changes: %w", err)
+	}
+	return layer.New(kept)
 }
 
 // spool keeps contents behind each other in a file.
@@ -149,6 +128,15 @@ func copyContent(from, to *os.Root, f *layer.File, name string) (_ layer.Content
 		return nil, &layer.ChangedError{Path: f.Path}
 	}
 	return &copied{to, name}, nil
+}
+
+// unchanged says whether a layer still opens a file: it does not if that has changed.
+func unchanged(open func() (io.ReadCloser, error)) error {
+	r, err := open()
+	if err != nil {
+		return err
+	}
+	return r.Close()
 }
 
 // section is content in a file with that of others.

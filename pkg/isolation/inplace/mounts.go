@@ -286,7 +286,10 @@ func (r *run) outputs(ctx context.Context, c *isolation.Changes) error {
 			if err != nil {
 				return err
 			}
-			c.Outputs[i] = l
+			if err := r.backend.settle(ctx, l); err != nil { // the directory goes with the run
+				return err
+			}
+			c.Outputs[i] = l.asLayer()
 		case m.ReadOnly:
 			now, err := scan.Take(ctx, s.dir)
 			if err != nil {

@@ -111,11 +111,12 @@ func (r *run) do(ctx context.Context) (_ *isolation.Changes, err error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &isolation.Changes{Root: l, Outputs: map[int]layer.Layer{}}
+	c := &isolation.Changes{Root: l.asLayer(), Outputs: map[int]layer.Layer{}}
 	if err := r.outputs(ctx, c); err != nil {
 		return nil, err
 	}
-	if err := b.put(ctx, d, p.Root.Push(l), after); err != nil {
+	d.lent = l
+	if err := b.put(ctx, d, p.Root.Push(c.Root), after); err != nil {
 		return nil, err
 	}
 	kept = true
@@ -301,9 +302,9 @@ func (r *run) makeCwd() error {
 	return unix.Close(fd)
 }
 
-// changes returns what is different in the directory dir from the tree below as a layer, with
-// copies of the contents: the next process may change the files.
-func (b *Backend) changes(ctx context.Context, dir string, before *scan.Snapshot, below *tree.View) (layer.Layer, *scan.Snapshot, error) {
+// changes returns what is different in the directory dir from the tree below as a layer, which is nil if nothing is. The contents of
+// the layer are in the directory: before that is changed, settle has to be called.
+func (b *Backend) changes(ctx context.Context, dir string, before *scan.Snapshot, below *tree.View) (*changed, *scan.Snapshot, error) {
 	after, err := scan.Take(ctx, dir)
 	if err != nil {
 		return nil, nil, err
@@ -312,23 +313,39 @@ func (b *Backend) changes(ctx context.Context, dir string, before *scan.Snapshot
 	if err != nil {
 		return nil, nil, fmt.Errorf("isolation: %w", err)
 	}
-	defer root.Close()
+	b.opened = append(b.opened, root)
 	files, err := scan.Changes(ctx, root, before, after, below)
+	if err != nil || files.Len() == 0 {
+		return nil, after, err
+	}
+	there, err := layer.FromDirSeq(root, files.Len(), files.All())
 	if err != nil {
 		return nil, nil, err
 	}
-	if files.Len() == 0 {
-		return layer.Empty(), after, nil
+	l, err := lend(ctx, there)
+	return &changed{l, root}, after, err
+}
+
+// changed is the layer of what was changed in a directory.
+type changed struct {
+	*lent
+	root *os.Root
+}
+
+// settle lets c no longer need its directory.
+func (b *Backend) settle(ctx context.Context, c *changed) error {
+	if c == nil {
+		return nil
 	}
-	contents := filepath.Join(b.contents, b.id("l"))
-	if err := os.Mkdir(contents, 0o700); err != nil {
-		return nil, nil, fmt.Errorf("isolation: %w", err)
+	return c.lent.settle(ctx, func(ctx context.Context, there layer.Layer, index *layer.Index) (layer.Layer, error) {
+		return b.preserve(ctx, c.root, there, index)
+	})
+}
+
+// asLayer is c, or the layer of no changes.
+func (c *changed) asLayer() layer.Layer {
+	if c == nil {
+		return layer.Empty()
 	}
-	to, err := os.OpenRoot(contents)
-	if err != nil {
-		return nil, nil, fmt.Errorf("isolation: %w", err)
-	}
-	b.opened = append(b.opened, to)
-	l, err := b.preserve(ctx, root, to, files)
-	return l, after, err
+	return c.lent
 }

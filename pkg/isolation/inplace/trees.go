@@ -26,6 +26,7 @@ type treeDir struct {
 	tree   *tree.Tree
 	known  *scan.Snapshot // what it looked like after the run used
 	used   int
+	lent   *changed // the layer that the run made, whose contents are in here
 }
 
 // materialize returns a directory that holds t and is the caller's to change. One that holds the layers
@@ -41,6 +42,11 @@ func (b *Backend) materialize(ctx context.Context, t *tree.Tree) (*treeDir, erro
 		return nil, err
 	}
 	if d := b.take(layers); d != nil {
+		if err := b.settle(ctx, d.lent); err != nil {
+			b.trees = append(b.trees, d) // somebody may read there
+			return nil, err
+		}
+		d.lent = nil
 		ok, err := b.update(ctx, d, view, len(d.layers) == len(layers))
 		if err == nil && ok {
 			d.layers, d.tree = layers, t
@@ -52,6 +58,9 @@ func (b *Backend) materialize(ctx context.Context, t *tree.Tree) (*treeDir, erro
 	}
 	if len(b.trees) >= maxTrees {
 		old := slices.MinFunc(b.trees, func(x, y *treeDir) int { return x.used - y.used })
+		if err := b.settle(ctx, old.lent); err != nil {
+			return nil, err
+		}
 		b.trees = slices.DeleteFunc(b.trees, func(d *treeDir) bool { return d == old })
 		if err := b.remove(old); err != nil {
 			return nil, err
