@@ -195,11 +195,18 @@ func (b *bench) measure(ctx context.Context, made builder.Builder, w *workload.W
 			}
 		}
 	}
-	before := b.registry.Traffic()
+	before, err := b.registry.Traffic(ctx)
+	if err != nil {
+		return err
+	}
 	if r.Usage, err = b.build(ctx, made, *job); err != nil {
 		return err
 	}
-	r.Traffic = b.registry.Traffic().Since(before)
+	after, err := b.registry.Traffic(ctx)
+	if err != nil {
+		return err
+	}
+	r.Traffic = after.Since(before)
 	layers, err := image.NewLayers(ctx, job.Image, b.registry.Host)
 	if err != nil {
 		return err

@@ -98,10 +98,10 @@ func harms() []harm {
 			log:        "No space left on device",
 		},
 		{
-			// The process has noticed nothing.
+			// What a process has left is copied when another one is to change it.
 			name: "no space for the layer", spec: smallState, only: "inplace", code: 1,
-			dockerfile: "FROM base\nRUN dd if=/dev/urandom of=/big bs=1M count=20\n",
-			message:    "slipway: Dockerfile:2: isolation: keeping /big: write /slipway-state/",
+			dockerfile: "FROM base\nRUN dd if=/dev/urandom of=/big bs=1M count=20\nRUN echo x >/file\n",
+			message:    "slipway: Dockerfile:3: isolation: keeping /big: write /slipway-state/",
 			log:        "no space left on device",
 		},
 		{
@@ -112,8 +112,15 @@ func harms() []harm {
 			log:        "no space left on device",
 		},
 		{
-			name: "no space for the exported layer", spec: smallState, except: "sandbox", code: 1,
+			// The process has written to the state directory, too.
+			name: "no space for the exported layer", spec: smallState, only: "namespace", code: 1,
 			dockerfile: "FROM base\nRUN dd if=/dev/urandom of=/big bs=1M count=9\n",
+			message:    "slipway: writing layer: write /slipway-state/",
+			log:        "no space left on device",
+		},
+		{
+			name: "no space for the exported layer", spec: smallState, only: "inplace", code: 1,
+			dockerfile: "FROM base\nRUN dd if=/dev/urandom of=/big bs=1M count=20\n",
 			message:    "slipway: writing layer: write /slipway-state/",
 			log:        "no space left on device",
 		},

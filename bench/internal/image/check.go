@@ -52,7 +52,7 @@ func layersOf(ctx context.Context, reference string) ([]v1.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	image, err := remote.Image(ref, remote.WithContext(ctx))
+	image, err := remote.Image(ref, remote.WithContext(ctx), ownConnections())
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,7 +69,7 @@ func push(ctx context.Context, reference string, layers []v1.Layer) error {
 	if err != nil {
 		return err
 	}
-	return remote.Write(ref, image, remote.WithContext(ctx))
+	return remote.Write(ref, image, remote.WithContext(ctx), ownConnections())
 }
 
 // layerOf gives a layer of the files that fill writes, made once.
@@ -212,4 +213,11 @@ func npm(ctx context.Context, w *tar.Writer) error {
 		return err
 	}
 	return w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "usr/local/bin/npm", Linkname: "../lib/node_modules/npm/bin/npm-cli.js", Mode: 0o777})
+}
+
+// ownConnections ends a connection with each request: what is sent over those that are open is not counted yet.
+func ownConnections() remote.Option {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.DisableKeepAlives = true
+	return remote.WithTransport(t)
 }

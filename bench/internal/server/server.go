@@ -26,6 +26,7 @@ type Registry struct {
 	log              *os.File
 	listener         net.Listener
 	received, sent   atomic.Int64
+	open             atomic.Int64 // connections
 	accepting, relay sync.WaitGroup
 }
 
@@ -76,10 +77,23 @@ func (r *Registry) Close() error {
 	return errors.Join(append(errs, r.log.Close())...)
 }
 
-// Traffic is what there was so far.
-func (r *Registry) Traffic() Traffic {
-	return Traffic{Received: r.received.Load(), Sent: r.sent.Load()}
+// Traffic is what there was so far. It waits for connections to end: only then all of their bytes are counted.
+func (r *Registry) Traffic(ctx context.Context) (Traffic, error) {
+	for end := time.Now().Add(patience); r.open.Load() > 0; {
+		if time.Now().After(end) {
+			return Traffic{}, fmt.Errorf("a connection to the registry is still there after %v", patience)
+		}
+		select {
+		case <-ctx.Done():
+			return Traffic{}, context.Cause(ctx)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return Traffic{Received: r.received.Load(), Sent: r.sent.Load()}, nil
 }
+
+// patience is how long connections may take to end when their builder has.
+const patience = 10 * time.Second
 
 // Since is what there was after an earlier Traffic.
 func (t Traffic) Since(earlier Traffic) Traffic {
@@ -92,7 +106,11 @@ func (r *Registry) accept() {
 		if err != nil {
 			return // closed
 		}
-		r.relay.Go(func() { r.connect(client.(*net.TCPConn)) })
+		r.open.Add(1)
+		r.relay.Go(func() {
+			defer r.open.Add(-1)
+			r.connect(client.(*net.TCPConn))
+		})
 	}
 }
 
@@ -128,12 +146,13 @@ func pass(to, from *net.TCPConn, count *atomic.Int64) {
 
 // await waits until the registry answers.
 func (r *Registry) await(ctx context.Context) error {
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for range 400 {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.Host+"/v2/", http.NoBody)
 		if err != nil {
 			return err
 		}
-		response, err := http.DefaultClient.Do(request)
+		response, err := client.Do(request)
 		if err == nil {
 			return response.Body.Close()
 		}
