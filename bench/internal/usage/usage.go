@@ -210,12 +210,12 @@ func (g *Group) resident() (total memory, err error) {
 	return total, g.processes(func(pid int) error {
 		program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
 		if err != nil {
-			return nil //nolint:nilerr // it has ended
+			return nil // it has ended
 		}
 		own := slices.Contains(g.programs, filepath.Base(program))
 		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 		if err != nil {
-			return nil //nolint:nilerr // it has ended
+			return nil // it has ended
 		}
 		for line := range strings.Lines(string(data)) {
 			name, value, _ := strings.Cut(line, ":")
