@@ -222,6 +222,7 @@ func TestTaskHasFlags(t *testing.T) {
 		"pull",          // does nothing
 		"bucket",        // is CONTEXT's
 		"dryrun",        // builds nothing
+		"cleanup",       // the container of a step ends with the build
 		"log-format",    // PROGRESS does more
 		"help",
 	}
