@@ -3,6 +3,7 @@ package inplace_test
 import (
 	"errors"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/slipway-build/slipway/pkg/isolation"
@@ -45,7 +46,7 @@ func suite(t *testing.T) {
 		except["Walls/all capabilities if insecure"] = "the pod has none but the default ones"
 	}
 	isolationtest.Run(t, newBackend(t), isolationtest.Limits{
-		Serial: true, Beside: []string{inplace.StoreName, "var", "work", "etc/hostname"}, Except: except,
+		Serial: true, Beside: []string{inplace.StoreName, "var", strings.TrimPrefix(isolationtest.SuiteVolume, "/"), "etc/hostname"}, Except: except,
 	})
 }
 

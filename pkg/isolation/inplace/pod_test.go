@@ -24,9 +24,9 @@ func TestInPods(t *testing.T) {
 		t.Run(shape.Name, func(t *testing.T) {
 			result := pod.Run(t, pod.Spec{
 				Shape: shape, Rootfs: filepath.Join(dir, "lower"), DiffRoot: true, Timeout: 5 * time.Minute,
-				Args:    []string{"/work/" + isolationtest.SuiteName, "-test.v", "-test.run=^TestInPods$"},
-				Env:     []string{throwaway + "=" + inPod, "PATH=/work/bin", "TMPDIR=/work/tmp"},
-				Volumes: []pod.Volume{{Path: "/work", Host: filepath.Join(dir, "volume")}},
+				Args:    isolationtest.SuiteArgs(),
+				Env:     isolationtest.SuiteEnv(throwaway + "=" + inPod),
+				Volumes: []pod.Volume{{Path: isolationtest.SuiteVolume, Host: filepath.Join(dir, "volume")}},
 			})
 			t.Logf("%s%s", result.Stdout, result.Stderr)
 			if result.ExitCode != 0 {

@@ -9,8 +9,21 @@ import (
 	"testing"
 )
 
-// SuiteName is the name that [Volume] gives to the test's own binary.
-const SuiteName = "suite.test"
+// SuiteVolume is where containers that run the suite have the [Volume].
+const SuiteVolume = "/suite"
+
+// suiteName is the name that [Volume] gives to the test's own binary.
+const suiteName = "suite.test"
+
+// SuiteArgs is the command of a container that runs TestInPods of the test's own binary.
+func SuiteArgs() []string {
+	return []string{SuiteVolume + "/" + suiteName, "-test.v", "-test.run=^TestInPods$"}
+}
+
+// SuiteEnv is the environment of such a container, with a variable that tells the test that it is in there.
+func SuiteEnv(variable string) []string {
+	return []string{variable, "PATH=" + SuiteVolume + "/bin", "TMPDIR=" + SuiteVolume + "/tmp"}
+}
 
 // Volume fills the directory dir with what the suite needs in a container that has nothing but a busybox in
 // /bin: this test's own binary, and in the directory bin a program "go" that gives the suite its helper, which
@@ -33,7 +46,7 @@ func Volume(tb testing.TB, dir string) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, SuiteName), self, 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, suiteName), self, 0o755); err != nil {
 		tb.Fatal(err)
 	}
 }
@@ -69,7 +82,7 @@ func PodRootfs(t *testing.T, dir string) {
 	if err != nil {
 		t.Skip("needs a static busybox (package busybox-static)")
 	}
-	for _, name := range []string{"bin", "dev", "etc", "proc", "sys", "tmp", "work", "var/run/secrets"} {
+	for _, name := range []string{"bin", "dev", "etc", "proc", "sys", "tmp", SuiteVolume, "var/run/secrets"} {
 		if err := os.MkdirAll(filepath.Join(dir, name), 0o755); err != nil {
 			t.Fatal(err)
 		}

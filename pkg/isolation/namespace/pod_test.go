@@ -43,9 +43,9 @@ func TestInPods(t *testing.T) {
 		t.Run(c.shape.Name, func(t *testing.T) {
 			result := pod.Run(t, pod.Spec{
 				Shape: c.shape, Rootfs: filepath.Join(dir, "rootfs"), DiffRoot: true, Timeout: 8 * time.Minute,
-				Args:    []string{"/work/" + isolationtest.SuiteName, "-test.v", "-test.run=^TestInPods$"},
-				Env:     []string{suiteVariable + "=1", "PATH=/work/bin", "TMPDIR=/work/tmp"},
-				Volumes: []pod.Volume{{Path: "/work", Host: filepath.Join(dir, "volume")}},
+				Args:    isolationtest.SuiteArgs(),
+				Env:     isolationtest.SuiteEnv(suiteVariable + "=1"),
+				Volumes: []pod.Volume{{Path: isolationtest.SuiteVolume, Host: filepath.Join(dir, "volume")}},
 			})
 			if c.refused == "" {
 				if result.ExitCode != 0 || !strings.Contains(result.Stdout, "--- PASS: TestInPods/Files/") {

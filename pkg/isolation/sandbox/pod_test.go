@@ -37,9 +37,9 @@ func TestInPods(t *testing.T) {
 	shape := pod.Restricted()
 	result := pod.Run(t, pod.Spec{
 		Shape: shape, Rootfs: filepath.Join(dir, "rootfs"), DiffRoot: true, Timeout: 15 * time.Minute,
-		Args:    []string{"/work/" + isolationtest.SuiteName, "-test.v", "-test.run=^TestInPods$"},
-		Env:     []string{suiteVariable + "=1", "PATH=/work/bin", "TMPDIR=/work/tmp"},
-		Volumes: []pod.Volume{{Path: "/work", Host: filepath.Join(dir, "volume"), Owner: shape.UID}},
+		Args:    isolationtest.SuiteArgs(),
+		Env:     isolationtest.SuiteEnv(suiteVariable + "=1"),
+		Volumes: []pod.Volume{{Path: isolationtest.SuiteVolume, Host: filepath.Join(dir, "volume"), Owner: shape.UID}},
 	})
 	if result.ExitCode != 0 || !strings.Contains(result.Stdout, "--- PASS: TestInPods/Files/") {
 		t.Errorf("exit code %d\n%s%s", result.ExitCode, result.Stdout, result.Stderr)
