@@ -59,7 +59,7 @@ func List(root *os.Root) ([]layer.DirFile, error) {
 	if err := r.object(int(dir.Fd()), "", ""); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", root.Name(), err)
 	}
-	return difference.List([][]difference.File{r.found}).Slice(), nil
+	return difference.List(r.found).Slice(), nil
 }
 
 type reader struct {

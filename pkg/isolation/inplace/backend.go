@@ -204,6 +204,9 @@ func (b *Backend) Close() error {
 	for _, r := range b.opened {
 		errs = append(errs, r.Close())
 	}
+	for _, d := range b.trees {
+		errs = append(errs, d.lent.Close())
+	}
 	leave := b.leave && len(b.trees) > 0
 	b.opened, b.trees = nil, nil
 	errs = append(errs, state.RemoveTree(b.contents))

@@ -254,10 +254,8 @@ func TestLeave(t *testing.T) {
 		if !leave {
 			continue
 		}
-		for _, change := range before.Diff(rootFiles(t)) {
-			if p := strings.TrimPrefix(change.Path, "/"); p != inplace.StoreName && !strings.HasPrefix(p, inplace.StoreName+"/") {
-				t.Errorf("the root is not as before: %v", change)
-			}
+		for _, change := range pod.BesideTrees(before.Diff(rootFiles(t))) {
+			t.Errorf("the root is not as before: %v", change)
 		}
 		if left, err := filepath.Glob("/" + inplace.StoreName + "/*/new"); err != nil || len(left) != 1 {
 			t.Errorf("%q is left, %v", left, err)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 )
 
 // lentFiles makes a lent layer of files in a directory, and what keeps copies of them.
-func lentFiles(t *testing.T) (l *lent, dir string, keep func(context.Context, layer.Layer, *layer.Index) (layer.Layer, error)) {
+func lentFiles(t *testing.T) (l *lent, dir string, keep keeper) {
 	t.Helper()
 	dir = t.TempDir()
 	root, err := os.OpenRoot(dir)
@@ -23,7 +24,7 @@ func lentFiles(t *testing.T) (l *lent, dir string, keep func(context.Context, la
 	}
 	b := &Backend{contents: t.TempDir()}
 	t.Cleanup(func() {
-		for _, c := range append(b.opened, root) {
+		for _, c := range append(b.opened, l) {
 			if err := c.Close(); err != nil {
 				t.Error(err)
 			}
@@ -47,16 +48,10 @@ func lentFiles(t *testing.T) (l *lent, dir string, keep func(context.Context, la
 		}
 		files = append(files, f)
 	}
-	there, err := layer.FromDir(root, files)
-	if err != nil {
+	if l, err = lend(t.Context(), root, len(files), slices.Values(files)); err != nil {
 		t.Fatal(err)
 	}
-	if l, err = lend(t.Context(), there); err != nil {
-		t.Fatal(err)
-	}
-	return l, dir, func(ctx context.Context, there layer.Layer, index *layer.Index) (layer.Layer, error) {
-		return b.preserve(ctx, root, there, index)
-	}
+	return l, dir, b.preserve
 }
 
 // modified is when the files were.
@@ -107,9 +102,9 @@ func TestSettleWaitsForReaders(t *testing.T) {
 	copied := make(chan struct{})
 	settled := make(chan error, 1)
 	go func() {
-		settled <- l.settle(t.Context(), func(ctx context.Context, there layer.Layer, index *layer.Index) (layer.Layer, error) {
+		settled <- l.settle(t.Context(), func(ctx context.Context, root *os.Root, there layer.Layer, index *layer.Index) (layer.Layer, error) {
 			defer close(copied)
-			return keep(ctx, there, index)
+			return keep(ctx, root, there, index)
 		})
 	}()
 	<-copied
@@ -141,7 +136,7 @@ func read(t *testing.T, r io.ReadCloser) {
 func TestSettleFails(t *testing.T) {
 	l, _, keep := lentFiles(t)
 	failure := errors.New("no space")
-	err := l.settle(t.Context(), func(context.Context, layer.Layer, *layer.Index) (layer.Layer, error) { return nil, failure })
+	err := l.settle(t.Context(), func(context.Context, *os.Root, layer.Layer, *layer.Index) (layer.Layer, error) { return nil, failure })
 	if !errors.Is(err, failure) {
 		t.Errorf("error is %v", err)
 	}
@@ -151,9 +146,9 @@ func TestSettleFails(t *testing.T) {
 	}
 	defer r.Close()
 	ctx, cancel := context.WithCancel(t.Context())
-	err = l.settle(ctx, func(ctx context.Context, there layer.Layer, index *layer.Index) (layer.Layer, error) {
+	err = l.settle(ctx, func(ctx context.Context, root *os.Root, there layer.Layer, index *layer.Index) (layer.Layer, error) {
 		defer cancel()
-		return keep(ctx, there, index)
+		return keep(ctx, root, there, index)
 	})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v", err)

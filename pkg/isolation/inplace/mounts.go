@@ -286,8 +286,8 @@ func (r *run) outputs(ctx context.Context, c *isolation.Changes) error {
 			if err != nil {
 				return err
 			}
-			if err := r.backend.settle(ctx, l); err != nil { // the directory goes with the run
-				return err
+			if err := l.settle(ctx, r.backend.preserve); err != nil { // the directory goes with the run
+				return errors.Join(err, l.Close())
 			}
 			c.Outputs[i] = l.asLayer()
 		case m.ReadOnly:

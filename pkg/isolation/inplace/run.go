@@ -112,10 +112,10 @@ func (r *run) do(ctx context.Context) (_ *isolation.Changes, err error) {
 		return nil, err
 	}
 	c := &isolation.Changes{Root: l.asLayer(), Outputs: map[int]layer.Layer{}}
+	d.lent = l
 	if err := r.outputs(ctx, c); err != nil {
 		return nil, err
 	}
-	d.lent = l
 	if err := b.put(ctx, d, p.Root.Push(c.Root), after); err != nil {
 		return nil, err
 	}
@@ -303,49 +303,24 @@ func (r *run) makeCwd() error {
 }
 
 // changes returns what is different in the directory dir from the tree below as a layer, which is nil if nothing is. The contents of
-// the layer are in the directory: before that is changed, settle has to be called.
-func (b *Backend) changes(ctx context.Context, dir string, before *scan.Snapshot, below *tree.View) (*changed, *scan.Snapshot, error) {
-	after, err := scan.Take(ctx, dir)
-	if err != nil {
+// the layer are in the directory: before that is changed, it has to be settled.
+func (b *Backend) changes(ctx context.Context, dir string, before *scan.Snapshot, below *tree.View) (l *lent, after *scan.Snapshot, err error) {
+	if after, err = scan.Take(ctx, dir); err != nil {
 		return nil, nil, err
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("isolation: %w", err)
 	}
-	b.opened = append(b.opened, root)
+	defer func() {
+		if l == nil {
+			err = errors.Join(err, root.Close())
+		}
+	}()
 	files, err := scan.Changes(ctx, root, before, after, below)
 	if err != nil || files.Len() == 0 {
 		return nil, after, err
 	}
-	there, err := layer.FromDirSeq(root, files.Len(), files.All())
-	if err != nil {
-		return nil, nil, err
-	}
-	l, err := lend(ctx, there)
-	return &changed{l, root}, after, err
-}
-
-// changed is the layer of what was changed in a directory.
-type changed struct {
-	*lent
-	root *os.Root
-}
-
-// settle lets c no longer need its directory.
-func (b *Backend) settle(ctx context.Context, c *changed) error {
-	if c == nil {
-		return nil
-	}
-	return c.lent.settle(ctx, func(ctx context.Context, there layer.Layer, index *layer.Index) (layer.Layer, error) {
-		return b.preserve(ctx, c.root, there, index)
-	})
-}
-
-// asLayer is c, or the layer of no changes.
-func (c *changed) asLayer() layer.Layer {
-	if c == nil {
-		return layer.Empty()
-	}
-	return c.lent
+	l, err = lend(ctx, root, files.Len(), files.All())
+	return l, after, err
 }

@@ -26,7 +26,7 @@ type treeDir struct {
 	tree   *tree.Tree
 	known  *scan.Snapshot // what it looked like after the run used
 	used   int
-	lent   *changed // the layer that the run made, whose contents are in here
+	lent   *lent // the layer that the run made, whose contents are in here
 }
 
 // materialize returns a directory that holds t and is the caller's to change. One that holds the layers
@@ -42,7 +42,7 @@ func (b *Backend) materialize(ctx context.Context, t *tree.Tree) (*treeDir, erro
 		return nil, err
 	}
 	if d := b.take(layers); d != nil {
-		if err := b.settle(ctx, d.lent); err != nil {
+		if err := d.lent.settle(ctx, b.preserve); err != nil {
 			b.trees = append(b.trees, d) // somebody may read there
 			return nil, err
 		}
@@ -58,7 +58,7 @@ func (b *Backend) materialize(ctx context.Context, t *tree.Tree) (*treeDir, erro
 	}
 	if len(b.trees) >= maxTrees {
 		old := slices.MinFunc(b.trees, func(x, y *treeDir) int { return x.used - y.used })
-		if err := b.settle(ctx, old.lent); err != nil {
+		if err := old.lent.settle(ctx, b.preserve); err != nil {
 			return nil, err
 		}
 		b.trees = slices.DeleteFunc(b.trees, func(d *treeDir) bool { return d == old })
@@ -188,4 +188,6 @@ func (b *Backend) put(ctx context.Context, d *treeDir, t *tree.Tree, now *scan.S
 	return nil
 }
 
-func (b *Backend) remove(d *treeDir) error { return b.removeAll(b.inStore(d.name)) }
+func (b *Backend) remove(d *treeDir) error {
+	return errors.Join(d.lent.Close(), b.removeAll(b.inStore(d.name)))
+}

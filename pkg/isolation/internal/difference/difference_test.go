@@ -88,7 +88,7 @@ func TestList(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got []string
-			for f := range difference.List([][]difference.File{c.files}).All() {
+			for f := range difference.List(c.files).All() {
 				line := f.Path
 				if line == "" {
 					line = "<root>"

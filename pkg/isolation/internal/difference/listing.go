@@ -19,7 +19,7 @@ type Listing struct {
 //
 // It takes ownership of the files, which are best given in pieces, such as directories: a piece is in memory until the last of it was
 // taken from the listing.
-func List(found [][]File) *Listing {
+func List(found ...[]File) *Listing {
 	total := 0
 	for _, files := range found {
 		total += len(files)

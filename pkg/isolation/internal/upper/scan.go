@@ -49,7 +49,7 @@ func Scan(ctx context.Context, root *os.Root, below *tree.View, o Options) (laye
 	if err := g.Wait(); err != nil {
 		return nil, fmt.Errorf("reading the changes: %w", err)
 	}
-	list := difference.List(s.found)
+	list := difference.List(s.found...)
 	return layer.FromDirSeq(root, list.Len(), list.All())
 }
 

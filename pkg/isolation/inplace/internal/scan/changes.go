@@ -46,7 +46,7 @@ const piece = 1024
 func (f *finder) add(found difference.File) {
 	last := len(f.found) - 1
 	if last < 0 || len(f.found[last]) == piece {
-		f.found = append(f.found, make([]difference.File, 0, min(piece, max(f.count, 16))))
+		f.found = append(f.found, nil)
 		last++
 	}
 	f.found[last] = append(f.found[last], found)
@@ -174,7 +174,7 @@ func (f *finder) result() *difference.Listing {
 			}
 		}
 	}
-	return difference.List(f.found)
+	return difference.List(f.found...)
 }
 
 func describe(dir int, name, p string, r *record) (difference.File, error) {

@@ -107,7 +107,7 @@ func (r *Receiver) Receive(ctx context.Context, below *tree.View, spool *os.File
 // layer makes the layer of what was found.
 func (u *upper) layer() (layer.Layer, error) {
 	u.restoreTimes()
-	list := difference.List([][]difference.File{u.found})
+	list := difference.List(u.found)
 	files := make([]layer.File, 0, list.Len())
 	for f := range list.All() {
 		kept := layer.File{Entry: f.Entry}
