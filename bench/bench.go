@@ -76,7 +76,7 @@ func prepare(ctx context.Context, o *options, data *report.Data, out io.Writer) 
 	if err := image.Push(ctx, dirs[0], b.registry.Host); err != nil {
 		return nil, err
 	}
-	data.Date, data.Machine = time.Now().UTC(), machine()
+	data.Begin(time.Now(), machine())
 	if data.Versions == nil {
 		data.Versions = map[string]string{}
 	}

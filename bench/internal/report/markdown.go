@@ -12,7 +12,7 @@ func isOurs(builder string) bool { return strings.HasPrefix(builder, "slipway") 
 // Markdown is the page. about says what each workload is.
 func (d *Data) Markdown(about map[string]string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "# Benchmarks\n\nMeasured on %s, on %s.\n\n", d.Date.Format(time.DateOnly), d.Machine)
+	fmt.Fprintf(&b, "# Benchmarks\n\nMeasured on %s, on %s.\n\n", d.Date.Format(time.DateOnly), strings.Join(d.Machines, "; other rounds on "))
 	for _, name := range d.Builders() {
 		fmt.Fprintf(&b, "* %s: %s\n", name, d.Versions[name])
 	}

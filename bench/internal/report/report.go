@@ -35,8 +35,9 @@ type Point struct {
 
 // Data is all that was measured, and where.
 type Data struct {
-	Machine string
-	Date    time.Time
+	// Machines are those on which it was measured: more than one if rounds were added on another. A round is always of one.
+	Machines []string
+	Date     time.Time
 	// Versions of the builders, by name.
 	Versions map[string]string
 	Runs     []Run
@@ -51,6 +52,14 @@ func Parse(data []byte) (*Data, error) {
 
 // JSON is the data as they are kept.
 func (d *Data) JSON() ([]byte, error) { return json.MarshalIndent(d, "", " ") }
+
+// Begin says that what is added from now on is measured on a machine.
+func (d *Data) Begin(now time.Time, machine string) {
+	d.Date = now.UTC()
+	if !slices.Contains(d.Machines, machine) {
+		d.Machines = append(d.Machines, machine)
+	}
+}
 
 // Builders lists the names of builders in order of their first appearance.
 func (d *Data) Builders() []string { return names(d.Runs, func(r Run) string { return r.Builder }) }

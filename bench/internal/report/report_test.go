@@ -14,7 +14,7 @@ import (
 
 // sample has two builders and three rounds, of which the last failed for the peer.
 func sample() *Data {
-	d := &Data{Machine: "a machine", Versions: map[string]string{"slipway": "s", "kaniko": "k"}}
+	d := &Data{Machines: []string{"a machine"}, Versions: map[string]string{"slipway": "s", "kaniko": "k"}}
 	for round, seconds := range [][2]int{{1, 4}, {3, 6}, {1, 0}} {
 		d.Runs = append(d.Runs, Run{Workload: "cached", Builder: "slipway", Round: round, Usage: usage.Usage{Wall: time.Duration(seconds[0]) * time.Second}})
 		peer := Run{Workload: "cached", Builder: "kaniko", Round: round, Usage: usage.Usage{Wall: time.Duration(seconds[1]) * time.Second}}
@@ -62,6 +62,16 @@ func TestMarkdown(t *testing.T) {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q:\n%s", want, page)
 		}
+	}
+}
+
+func TestEveryMachineIsTold(t *testing.T) {
+	d := sample()
+	for _, machine := range []string{"a machine", "another", "another"} {
+		d.Begin(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), machine)
+	}
+	if page, want := d.Markdown(nil), "Measured on 2026-01-02, on a machine; other rounds on another.\n"; !strings.Contains(page, want) {
+		t.Errorf("the page lacks %q:\n%s", want, page)
 	}
 }
 
