@@ -145,7 +145,8 @@ func (b *bench) round(ctx context.Context, round int) error {
 		}
 		for i := range b.builders {
 			made := b.builders[(i+round)%len(b.builders)]
-			r := report.Run{Workload: w.Name, Builder: made.Name(), Round: b.number(w.Name, made.Name())}
+			r := report.Run{Workload: w.Name, Builder: made.Name()}
+			r.Round = b.data.RunsOf(r)
 			if err := b.measure(ctx, made, &w, &r); err != nil {
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
@@ -158,16 +159,6 @@ func (b *bench) round(ctx context.Context, round int) error {
 		}
 	}
 	return nil
-}
-
-// number is that of the next round of a builder with a workload.
-func (b *bench) number(workload, builder string) (n int) {
-	for _, r := range b.data.Runs {
-		if r.Workload == workload && r.Builder == builder {
-			n++
-		}
-	}
-	return n
 }
 
 // measure does one build, and looks at what came out.
@@ -228,7 +219,7 @@ func (b *bench) build(ctx context.Context, made builder.Builder, job builder.Job
 }
 
 // grow builds every size of every series with every builder once.
-func (b *bench) grow(ctx context.Context, round int) error {
+func (b *bench) grow(ctx context.Context) error {
 	for _, s := range workload.AllSeries() {
 		if !slices.Contains(b.series, s.Name) {
 			continue
@@ -236,8 +227,9 @@ func (b *bench) grow(ctx context.Context, round int) error {
 		for _, n := range s.Sizes {
 			w := s.Of(n)
 			for _, made := range b.builders {
-				r := report.Run{Workload: w.Name, Builder: made.Name(), Round: round}
-				p := report.Point{Series: s.Name, Builder: made.Name(), N: n, Round: round}
+				p := report.Point{Series: s.Name, Builder: made.Name(), N: n}
+				p.Round = b.data.PointsOf(p)
+				r := report.Run{Workload: w.Name, Builder: made.Name(), Round: p.Round}
 				if err := b.measure(ctx, made, &w, &r); err != nil {
 					if ctx.Err() != nil {
 						return context.Cause(ctx)

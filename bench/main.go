@@ -58,8 +58,8 @@ func run(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	for round := range o.growthRounds {
-		if err := errors.Join(b.grow(ctx, round), write(data, o.report)); err != nil {
+	for range o.growthRounds {
+		if err := errors.Join(b.grow(ctx), write(data, o.report)); err != nil {
 			return err
 		}
 	}

@@ -61,6 +61,26 @@ func (d *Data) Begin(now time.Time, machine string) {
 	}
 }
 
+// RunsOf is how many there are of a run's workload and builder: the number of its round.
+func (d *Data) RunsOf(next Run) (n int) {
+	for _, r := range d.Runs {
+		if r.Workload == next.Workload && r.Builder == next.Builder {
+			n++
+		}
+	}
+	return n
+}
+
+// PointsOf is how many there are of a point's series, size and builder: the number of its round.
+func (d *Data) PointsOf(next Point) (n int) {
+	for _, p := range d.Points {
+		if p.Series == next.Series && p.Builder == next.Builder && p.N == next.N {
+			n++
+		}
+	}
+	return n
+}
+
 // Builders lists the names of builders in order of their first appearance.
 func (d *Data) Builders() []string { return names(d.Runs, func(r Run) string { return r.Builder }) }
 

@@ -65,6 +65,19 @@ func TestMarkdown(t *testing.T) {
 	}
 }
 
+func TestRoundsAreNumbered(t *testing.T) {
+	d := sample()
+	if got := d.RunsOf(Run{Workload: "cached", Builder: "kaniko"}); got != 3 { // with the one that failed
+		t.Errorf("the next round of a workload is %d, want 3", got)
+	}
+	if got := d.PointsOf(Point{Series: "files", Builder: "slipway", N: 100}); got != 1 {
+		t.Errorf("the next round of a size is %d, want 1", got)
+	}
+	if got := d.PointsOf(Point{Series: "files", Builder: "slipway", N: 20}); got != 0 {
+		t.Errorf("the first round of a size is %d, want 0", got)
+	}
+}
+
 func TestEveryMachineIsTold(t *testing.T) {
 	d := sample()
 	for _, machine := range []string{"a machine", "another", "another"} {
