@@ -62,19 +62,18 @@ func (d *Data) Begin(now time.Time, machine string) {
 }
 
 // RunsOf is how many there are of a run's workload and builder: the number of its round.
-func (d *Data) RunsOf(next Run) (n int) {
-	for _, r := range d.Runs {
-		if r.Workload == next.Workload && r.Builder == next.Builder {
-			n++
-		}
-	}
-	return n
+func (d *Data) RunsOf(next Run) int {
+	return count(d.Runs, func(r Run) bool { return r.Workload == next.Workload && r.Builder == next.Builder })
 }
 
 // PointsOf is how many there are of a point's series, size and builder: the number of its round.
-func (d *Data) PointsOf(next Point) (n int) {
-	for _, p := range d.Points {
-		if p.Series == next.Series && p.Builder == next.Builder && p.N == next.N {
+func (d *Data) PointsOf(next Point) int {
+	return count(d.Points, func(p Point) bool { return p.Series == next.Series && p.Builder == next.Builder && p.N == next.N })
+}
+
+func count[T any](all []T, is func(T) bool) (n int) {
+	for _, x := range all {
+		if is(x) {
 			n++
 		}
 	}
